@@ -5,6 +5,7 @@ GemsError
 ├── UsageError                options or arguments do not fit together
 ├── MeshUnavailableError      no router answers at an address
 ├── MeshRefusedError          a router does not admit a process
+├── ResumableError            a run ended early, and the same command continues it
 ├── AddressInUseError         another process listens at an address
 ├── SupervisorError           the supervisor gave up
 └── RequestError              a request was not answered with a reply

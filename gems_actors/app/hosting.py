@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,17 +22,22 @@ from gems_actors.tasks import open_background
 from protocol.limits import MAX_ACTORS
 
 
-def parse_role_count(config: MeshConfig, text: str) -> tuple[str, int]:
-    """Return role and number of actors from a text such as `verifier=4`.
+def parse_role_counts(config: MeshConfig, texts: Iterable[str]) -> dict[str, int]:
+    """Return the number of actors by role from texts such as `verifier=4`.
 
     Raises:
-        UsageError: the role is unknown, or the number too large.
+        UsageError: a role is unknown or named twice, or a number too large.
     """
-    match = re.fullmatch(r"([a-z0-9_]+)=(\d{1,5})", text)
-    if match is None or match[1] not in config.role_specs or int(match[2]) > MAX_ACTORS:
-        roles = f"{', '.join(config.role_specs)} (or a role of your own, with --config)"
-        raise UsageError(f"ROLE=N: expected one of {roles} and a number up to {MAX_ACTORS}, got {text!r}")
-    return match[1], int(match[2])
+    counts: dict[str, int] = {}
+    for text in texts:
+        match = re.fullmatch(r"([a-z0-9_]+)=(\d{1,5})", text)
+        if match is None or match[1] not in config.role_specs or int(match[2]) > MAX_ACTORS:
+            roles = f"{', '.join(config.role_specs)} (or a role of your own, with --config)"
+            raise UsageError(f"ROLE=N: expected one of {roles} and a number up to {MAX_ACTORS}, got {text!r}")
+        if match[1] in counts:
+            raise UsageError(f"ROLE=N: expected each role once, got {match[1]} twice")
+        counts[match[1]] = int(match[2])
+    return counts
 
 
 def config_of_agent(config: MeshConfig, counts: Mapping[str, int]) -> MeshConfig:

@@ -6,9 +6,10 @@ from contextlib import AbstractAsyncContextManager
 
 import trio
 
+from gems_actors.app.run_registry import live_entries
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import SecurityConfig
-from gems_actors.errors import DeadlineError, UsageError
+from gems_actors.errors import DeadlineError, MeshUnavailableError, UsageError
 from protocol.identity import agent_role, is_agent_role
 from protocol.messages import ReadStatus, ReplyT, Request
 
@@ -44,10 +45,19 @@ async def ask_mesh(address: str, security: SecurityConfig, request: Request[Repl
     """Connect to a mesh and return the reply to a request, of the agent with the name `host` if one is given.
 
     Raises:
-        MeshUnavailableError: no router answers.
+        MeshUnavailableError: no router answers; the text names the meshes that this user runs on this host.
         UsageError: the mesh has no agent with this name.
         RequestError: the request failed; the class names the failure.
     """
+    try:
+        return await _ask(address, security, request, host)
+    except MeshUnavailableError as error:
+        running = dict.fromkeys(entry.address for entry in live_entries() if entry.address != address)
+        hint = f"; running on this host: {' and '.join(running)}; see --router" if running else ""
+        raise MeshUnavailableError(f"{error}{hint}") from error
+
+
+async def _ask(address: str, security: SecurityConfig, request: Request[ReplyT], host: str | None) -> ReplyT:
     async with open_mesh(address, security) as mesh:
         if host is None:
             return await ask_within(mesh, request)

@@ -14,6 +14,7 @@ from gems_actors.addresses import ADDRESS_PATTERN, split_addresses
 from gems_actors.app.prompts import PromptError, check_prompt
 from gems_actors.config import MeshConfig, load_config
 from gems_actors.config.checks import Checker
+from gems_actors.config.values import ListenAddress
 from gems_actors.errors import ConfigError, UsageError
 from protocol.limits import MAX_ATTEMPTS, MAX_GUIDANCE, MAX_SIDE_PX
 from protocol.messages import Budget, DrawSettings, MemoryMode
@@ -89,6 +90,15 @@ def parse_address(value: str) -> str:
     """Return the address of a router, or of several separated by commas."""
     if not all(re.fullmatch(ADDRESS_PATTERN, address) for address in split_addresses(value)):
         raise UsageError(f"expected an address such as tcp://HOST:PORT or ipc:///PATH, got {value!r}")
+    return value
+
+
+def parse_listen_address(value: str) -> str:
+    """Return the address of an HTTP server."""
+    try:
+        Checker(Path(), ()).check(value, ListenAddress)
+    except ConfigError as error:
+        raise UsageError(str(error).removeprefix(": ")) from error
     return value
 
 

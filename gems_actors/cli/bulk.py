@@ -27,7 +27,7 @@ from gems_actors.app.picture_files import ENDINGS, OutputError, PictureFormat, e
 from gems_actors.cli import options as shared
 from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.terminal.bulk_views import bulk_view_for, images_line, print_bulk_result
-from gems_actors.cli.terminal.tables import format_bytes
+from gems_actors.cli.terminal.tables import counted, format_bytes
 from gems_actors.cli.terminal.views import open_terminal
 from gems_actors.os_process import protect_files
 from gems_actors.terminal_text import printable
@@ -239,7 +239,8 @@ def prune_attempts(folder: Path, kept: Kept, is_dry_run: bool) -> int:
         pruned = prune(folder, kept, is_dry_run=is_dry_run)
     except OutputError as error:
         raise click.UsageError(f"DIR: {error}") from error
-    click.echo(f"{pruned.files} files, {format_bytes(pruned.bytes)}, {'would be dropped' if is_dry_run else 'dropped'}")
+    verb = "would be dropped" if is_dry_run else "dropped"
+    click.echo(f"{counted(pruned.files, 'file')}, {format_bytes(pruned.bytes)}, {verb}")
     return DONE
 
 

@@ -9,12 +9,13 @@ import msgspec
 
 from gems_actors.cli.exit_codes import DONE
 from gems_actors.cli.options import config_option, json_option, preset_option, set_option
+from gems_actors.cli.suggestions import Group
 from gems_actors.cli.terminal.tables import table_lines
 from gems_actors.config.loading import Origin, explain_config
 from gems_actors.config.reference import list_settings, settings_as_markdown, settings_as_toml
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print the page of the configuration guide.")
 @json_option
 @click.pass_context

@@ -14,7 +14,7 @@ from gems_actors.app.run_control import RunRow, control_run, list_runs
 from gems_actors.cli.exit_codes import DONE
 from gems_actors.cli.options import config_options, json_option, router_option
 from gems_actors.cli.terminal.memory_views import print_rows, short_time
-from gems_actors.cli.terminal.tables import run_table
+from gems_actors.cli.terminal.tables import counted, run_table
 from gems_actors.config import MeshConfig
 from gems_actors.ops.log_setup import configure_logging
 from gems_actors.terminal_text import printable
@@ -83,7 +83,7 @@ def _run_lines(rows: Sequence[RunRow]) -> Iterator[str]:
 
 def _result_in_words(action: Control, done: Controlled) -> str:
     was = "" if done.before == "running" else f" (it was {done.before})"
-    queued = f"{done.waiting} request{'' if done.waiting == 1 else 's'}"
+    queued = counted(done.waiting, "request")
     match action, done.before:
         case "pause", "cancelled":
             return "is cancelled, and stays cancelled"
@@ -98,4 +98,4 @@ def _result_in_words(action: Control, done: Controlled) -> str:
         case _, "cancelled":
             return "is already cancelled"
         case _:
-            return f"cancelled{was}; {done.waiting + done.in_hand} requests cancelled"
+            return f"cancelled{was}; {counted(done.waiting + done.in_hand, 'request')} cancelled"

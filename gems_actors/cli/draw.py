@@ -23,7 +23,7 @@ from gems_actors.supervision.zygote_process import ZygoteProcess, forked_zygote
 
 
 @click.command()
-@click.argument("prompt")
+@click.argument("prompt", nargs=-1, required=True, metavar="PROMPT")
 @shared.path_option("-o", "--output", metavar="PNG", help_text="File or folder for the picture.")
 @click.option(
     "--image",
@@ -37,7 +37,7 @@ from gems_actors.supervision.zygote_process import ZygoteProcess, forked_zygote
 @shared.json_option
 @click.option("--open", "opens", is_flag=True, help="Show the picture, in the terminal where it can.")
 @click.option("-v", "--verbose", "is_verbose", is_flag=True, help="Show the logs of the roles.")
-def draw(prompt: str, options: DrawOptions, image_files: tuple[Path, ...], **chosen: Any) -> int:
+def draw(prompt: tuple[str, ...], options: DrawOptions, image_files: tuple[Path, ...], **chosen: Any) -> int:
     """Draw PROMPT in rounds until every requirement is met; `-` reads it from standard input.
 
     With --image, PROMPT says what becomes of the pictures, and the result has the proportions of the first one.
@@ -82,7 +82,10 @@ def _draw(
     return INTERRUPTED if result.is_interrupted else DONE
 
 
-def _read_prompt(argument: str) -> str:
+def _read_prompt(arguments: tuple[str, ...]) -> str:
+    if len(arguments) > 1:
+        raise click.UsageError(f"PROMPT: expected it in quotes, as one argument, got {len(arguments)} arguments")
+    (argument,) = arguments
     source = "standard input" if argument == "-" else "PROMPT"
     try:
         return read_prompt(sys.stdin.buffer) if argument == "-" else check_prompt(argument)

@@ -171,7 +171,9 @@ def compare_runs(
     """
     if at_images is not None and at_calls is not None:
         raise click.UsageError("--at-images: expected either it or --at-calls, got both")
-    for option, path in (("--plot", plot), ("--curve", curve)):
+    for option, path, endings in (("--plot", plot, (".svg",)), ("--curve", curve, (".csv", ".svg"))):
+        if path is not None and path.suffix.lower() not in endings:
+            raise click.UsageError(f"{option}: expected a name that ends in {' or '.join(endings)}, got {str(path)!r}")
         if path is not None:
             with _told_by(option):
                 check_figure(path)

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from gems_actors.cli.suggestions import Group
 from gems_actors.os_process import EXIT_CONFIG
 from gems_actors.terminal_text import printable, visible_surrogates
 
@@ -77,7 +78,11 @@ def _message_of(error: click.ClickException) -> str:
         is_option = isinstance(param, click.Option)
         name = max(param.opts, key=len) if is_option else param.make_metavar(click.Context(click.Command("gems")))
         return f"{name}: {error.message}"
-    text = "Missing arguments" if isinstance(error, NoArgsIsHelpError) else error.format_message().removesuffix(".")
+    text = error.format_message().removesuffix(".")
+    if isinstance(error, NoArgsIsHelpError):
+        text = "Missing arguments"
+        if context is not None and isinstance(context.command, Group):
+            text = f"COMMAND: expected one of {', '.join(context.command.list_commands(context))}, got none"
     return text if ", got" in text or context is None else f"{text} (see {context.command_path} --help)"
 
 

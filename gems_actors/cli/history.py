@@ -16,7 +16,7 @@ from gems_actors.cli.bulk import status as bulk_status
 from gems_actors.cli.exit_codes import DONE
 from gems_actors.cli.options import between, json_option
 from gems_actors.cli.terminal.memory_views import local_time, print_rows, short_time
-from gems_actors.cli.terminal.tables import run_table
+from gems_actors.cli.terminal.tables import counted, run_table
 from gems_actors.errors import UsageError
 from gems_actors.files import os_reason
 from gems_actors.terminal_text import printable
@@ -117,7 +117,8 @@ def _story_lines(path: Path, row: HistoryRow | None, story: Mapping[str, Any]) -
     yield f"model          {printable(str(story.get('model')))}, skill {printable(str(story.get('skill') or 'none'))}"
     requirements = [item for item in story.get("requirements") or [] if isinstance(item, dict)]
     met = f"{story.get('met')} of {len(requirements)} met"
-    yield f"result         {met} in round {story.get('round')} of {story.get('rounds')}, {story.get('images')} images"
+    rounds = f"in round {story.get('round')} of {story.get('rounds')}"
+    yield f"result         {met} {rounds}, {counted(story.get('images', 0), 'image')}"
     words = [str(word) for word in story.get("not_understood") or []]
     if unchecked := unchecked_line(words, len(requirements)):
         yield f"not checked    {unchecked}"

@@ -27,7 +27,7 @@ from gems_actors.cli.options import between, config_options, json_option, one_of
 from gems_actors.cli.suggestions import Group
 from gems_actors.cli.terminal import memory_views as views
 from gems_actors.cli.terminal.draw_view import glyphs_for
-from gems_actors.cli.terminal.tables import fit_to_terminal, format_bytes
+from gems_actors.cli.terminal.tables import counted, fit_to_terminal, format_bytes
 from gems_actors.config import MeshConfig
 from gems_actors.errors import LogError
 from gems_actors.ops.log_setup import configure_logging
@@ -187,9 +187,9 @@ def check(location: MemoryLocation, has_images: bool, as_json: bool) -> int:
         click.echo(line)
     for line in found.notes:
         click.echo(f"note: {line}")
-    archived = f", {found.archived} of them in {_counted(found.archives, 'archive')}" if found.archives else ""
-    result = _counted(len(found.problems), "problem") if found.problems else "whole"
-    click.echo(f"{found.records} records, {format_bytes(found.log_bytes)}{archived}: {result}")
+    archived = f", {found.archived} of them in {counted(found.archives, 'archive')}" if found.archives else ""
+    result = counted(len(found.problems), "problem") if found.problems else "whole"
+    click.echo(f"{counted(found.records, 'record')}, {format_bytes(found.log_bytes)}{archived}: {result}")
     return FAILED if found.problems else DONE
 
 
@@ -197,7 +197,7 @@ def check(location: MemoryLocation, has_images: bool, as_json: bool) -> int:
 @_location_options
 def rebuild(location: MemoryLocation) -> int:
     """Rebuild the index from the log; query results do not change."""
-    click.echo(f"{sum(maintenance.rebuild_index(folder) for folder in location.folders)} records")
+    click.echo(counted(sum(maintenance.rebuild_index(folder) for folder in location.folders), "record"))
     return DONE
 
 
@@ -227,7 +227,7 @@ def export(location: MemoryLocation, shape: str, output: Path | None, run: str |
         raise click.UsageError("--output: expected a file for a Parquet table, got none")
     else:
         count = write_parquet(records, output)
-    click.echo(f"{count} records", err=True)
+    click.echo(counted(count, "record"), err=True)
     return FAILED if problems else DONE
 
 
@@ -247,7 +247,7 @@ def gc(location: MemoryLocation, is_deleting: bool, is_alone: bool) -> int:
         )
     found = maintenance.collect_garbage(location.all_folders(), blobs, is_dry_run=not is_deleting)
     done = "deleted" if is_deleting else "would be deleted with --delete"
-    counts = f"{_counted(found.blobs, 'file')}, {format_bytes(found.bytes)}"
+    counts = f"{counted(found.blobs, 'file')}, {format_bytes(found.bytes)}"
     click.echo(f"{counts}, {done}; {found.kept} others are kept")
     return DONE
 
@@ -278,7 +278,7 @@ def archive(location: MemoryLocation, before: float, is_dry_run: bool) -> int:
     for found in moved:
         for line in found.kept:
             click.echo(f"stays: {line}", err=True)
-        what = f"{_counted(len(found.runs), 'run')}, {found.records} records"
+        what = f"{counted(len(found.runs), 'run')}, {counted(found.records, 'record')}"
         if found.records and is_dry_run:
             click.echo(f"{what} would be moved", err=True)
         elif found.records:
@@ -301,12 +301,12 @@ def repair(location: MemoryLocation, is_dry_run: bool) -> int:
         where = f"{folder.name}: " if location.shards > 1 else ""
         found = maintenance.repair_log(folder, is_dry_run=is_dry_run)
         if found.set_aside is None:
-            click.echo(f"{where}{found.records} records, no damage")
+            click.echo(f"{where}{counted(found.records, 'record')}, no damage")
             continue
         for line in found.lost:
             click.echo(f"{where}lost: {line}")
         verb = "would be kept, the damaged file moved" if is_dry_run else "kept, the damaged file moved"
-        click.echo(f"{where}{found.records} records {verb} to {found.set_aside}")
+        click.echo(f"{where}{counted(found.records, 'record')} {verb} to {found.set_aside}")
     return DONE
 
 
@@ -321,7 +321,3 @@ def _progress(what: str) -> Callable[[int, int], None] | None:
         sys.stderr.flush()
 
     return show
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

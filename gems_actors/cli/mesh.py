@@ -11,15 +11,19 @@ import click
 import trio
 
 from gems_actors.addresses import join_addresses, split_addresses
-from gems_actors.app.hosting import config_of_agent, host_agent, host_mesh, parse_role_count
+from gems_actors.app.hosting import config_of_agent, host_agent, host_mesh, parse_role_counts
 from gems_actors.app.interrupts import Interrupts, open_interrupts
 from gems_actors.app.mesh_requests import ask_mesh
+from gems_actors.app.options import parse_listen_address
 from gems_actors.app.picture_files import encode_json
 from gems_actors.app.run_control import address_of
+from gems_actors.app.slurm.rendezvous import read_rendezvous
 from gems_actors.cli.exit_codes import DONE, INTERRUPTED, QUEUE_AGAIN
 from gems_actors.cli.options import (
+    config_option,
     config_options,
     json_option,
+    parsed_by,
     path_option,
     preset_option,
     read_settings,
@@ -28,6 +32,7 @@ from gems_actors.cli.options import (
 )
 from gems_actors.cli.terminal.desktop import open_on_desktop
 from gems_actors.cli.terminal.mesh_status import missing_roles, status_lines
+from gems_actors.cli.terminal.tables import counted
 from gems_actors.config import MeshConfig, with_installed_roles
 from gems_actors.ops.log_setup import configure_logging
 from gems_actors.ops.prometheus import metrics_text
@@ -46,18 +51,30 @@ host_option = click.option("--host", metavar="NAME", help="Name of an agent to a
     "--gateway",
     is_flag=False,
     flag_value=GATEWAY_ADDRESS,
+    type=parsed_by(parse_listen_address),
     metavar="[HOST:PORT]",
     help=f"Serve HTTP, at {GATEWAY_ADDRESS} unless given.",
 )
 @click.option("--open", "opens", is_flag=True, help="Open the gateway's page in the browser, or print its address.")
 @preset_option
+@config_option
 @set_option
-def up(file: Path | None, gateway: str | None, opens: bool, preset: str | None, overrides: tuple[str, ...]) -> int:
+def up(
+    file: Path | None,
+    config_file: Path | None,
+    gateway: str | None,
+    opens: bool,
+    preset: str | None,
+    overrides: tuple[str, ...],
+) -> int:
     """Run a mesh in the foreground, with the settings of a TOML file or the defaults.
 
     The first Ctrl-C or SIGTERM drains it, the second kills it. In a Slurm job, SIGTERM ends it with exit code 75, so
     that the job is requeued.
     """
+    if file is not None and config_file is not None:
+        raise click.UsageError("--config: expected either it or [mesh.toml], got both")
+    file = file or config_file
     config = read_settings(file, overrides if gateway is None else (*overrides, f"gateway.address={gateway}"), preset)
     if opens and config.gateway.address is None:
         config = read_settings(file, (*overrides, f"gateway.address={GATEWAY_ADDRESS}"), preset)
@@ -112,7 +129,7 @@ def scale(counts: tuple[str, ...], host: str | None, config: MeshConfig, router:
     """Change the number of actors of a role, such as `verifier=4`; surplus actors are drained."""
     address = router or config.local_address
     config = with_installed_roles(config, (text.partition("=")[0] for text in counts))
-    for role_, count in [parse_role_count(config, text) for text in counts]:
+    for role_, count in parse_role_counts(config, counts).items():
         scaled = trio.run(ask_mesh, address, config.security, ScaleRole(scaled_role=role_, count=count), host)
         click.echo(f"{role_}: {scaled.before} -> {scaled.after}")
     return DONE
@@ -169,17 +186,20 @@ def agent(
     if (source := router_file or router) is None:
         raise click.UsageError("--router: expected --router or --router-file, got neither")
     config = with_installed_roles(config, (text.partition("=")[0] for text in counts))
-    config = config_of_agent(config, dict(parse_role_count(config, text) for text in counts))
+    config = config_of_agent(config, parse_role_counts(config, counts))
     configure_logging(config.log, role="agent")
-    return trio.run(_run_agent, config, source, name or socket.gethostname())
+    name = name or socket.gethostname()
+    if router_file is not None and not read_rendezvous(router_file):
+        click.echo(f"agent {name} waits for {router_file}", err=True)
+    return trio.run(_run_agent, config, source, name)
 
 
 async def _run_agent(config: MeshConfig, router: str | Path, name: str) -> int:
     async with open_interrupts() as interrupts:
         await host_agent(
             config, router, name, interrupts,
-            on_join=lambda address: click.echo(f"agent {name} joins {address}", err=True),
-            on_ready=lambda count: click.echo(f"agent {name} ready: {count} processes; stop with Ctrl-C"),
+            on_join=lambda address: click.echo(f"agent {name} joins {address} once it answers", err=True),
+            on_ready=lambda count: click.echo(f"agent {name} ready: {counted(count, 'process')}; stop with Ctrl-C"),
         )  # fmt: skip
     return _exit_code_of(interrupts)
 

@@ -249,7 +249,7 @@ def retire(skill_id: str, config: MeshConfig) -> int:
 
 
 @click.command("restore", short_help="Bring a retired skill back.")
-@click.argument("name", metavar="NAME", required=False)
+@click.argument("name", metavar="[NAME]", required=False)
 @shared.config_options
 def restore(name: str | None, config: MeshConfig) -> int:
     """Bring a retired skill back, or list retired skills.
@@ -258,7 +258,9 @@ def restore(name: str | None, config: MeshConfig) -> int:
     """
     shelf = Shelf(learnt_skills_folder(config))
     if name is None:
-        for skill in shelf.retired():
+        if not (retired := shelf.retired()):
+            click.echo("gems: no skill is retired", err=True)
+        for skill in retired:
             click.echo(f"{printable(skill.id)}  {points(skill.gain)} points")
         return DONE
     click.echo(text_of_path(shelf.restore(name).path))

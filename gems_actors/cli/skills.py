@@ -11,10 +11,11 @@ import click
 from gems_actors.cli.exit_codes import DONE, FAILED
 from gems_actors.cli.options import choice_option, config_options
 from gems_actors.cli.suggestions import Group
+from gems_actors.cli.terminal.tables import counted
 from gems_actors.config import MeshConfig
 from gems_actors.config.skill_folders import catalogue_of, own_skill_folders
 from gems_actors.files import os_reason
-from skills import builtin_folder, check_skill
+from skills import SkillError, builtin_folder, check_skill
 
 _FILE_NAME = "SKILL.md"
 
@@ -71,7 +72,10 @@ def show_skill(skill_id: str, config: MeshConfig) -> int:
     reason = next((found for found in catalogue.skipped() if found.id == skill_id), None)
     if reason is not None and skill_id not in {skill.id for skill in catalogue.skills()}:
         raise click.ClickException(f"{reason.path}/{reason.reason}")
-    skill = catalogue.get(skill_id)
+    try:
+        skill = catalogue.get(skill_id)
+    except SkillError as error:
+        raise click.UsageError(f"ID: {error}") from error
     click.echo(f"{skill.id} ({skill.path})\n\n{skill.description}\n\n{skill.instructions}")
     return DONE
 
@@ -99,9 +103,9 @@ def check_skills(paths: tuple[Path, ...], target: str, config: MeshConfig) -> in
         for line in checked.notes:
             click.echo(f"note: {path}/{line}")
     if problems:
-        click.echo(f"gems: {problems} problem(s) in {len(found)} skill(s)", err=True)
+        click.echo(f"gems: {counted(problems, 'problem')} in {counted(len(found), 'skill')}", err=True)
         return FAILED
-    click.echo(f"{len(found)} skill(s), no problems")
+    click.echo(f"{counted(len(found), 'skill')}, no problems")
     return DONE
 
 

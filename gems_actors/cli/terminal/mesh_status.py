@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from gems_actors.cli.terminal.tables import table_lines
+from gems_actors.cli.terminal.tables import counted, table_lines
 from gems_actors.roles import BUILT_IN_ROLES
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from gems_actors.terminal_text import printable
@@ -34,8 +34,8 @@ def status_lines(found: MeshStatus) -> Iterator[str]:
     for actor in actors:
         if report := actor.note or ", ".join(figure_in_words(*item) for item in actor.figures.items()):
             yield printable(f"{actor.name}: {report}")
-    requeued = f", {found.requeued} requests redelivered" if found.requeued else ""
-    yield f"router up for {found.uptime_s:.0f} s, {found.clients} clients{requeued}"
+    requeued = f", {counted(found.requeued, 'request')} redelivered" if found.requeued else ""
+    yield f"router up for {found.uptime_s:.0f} s, {counted(found.clients, 'client')}{requeued}"
 
 
 def missing_roles(found: MeshStatus, wanted: Sequence[str]) -> str:

@@ -57,6 +57,11 @@ def _cut(text: str, length: int, *, keeps_end: bool = False) -> str:
     return f"...{text[3 - length :]}" if keeps_end else f"{text[: length - 3]}..."
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, such as `1 record` or `2 records`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def fit_to_terminal(line: str) -> str:
     """Return a line cut to the width of the terminal on standard output; whole where output is a file or a pipe."""
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(line)

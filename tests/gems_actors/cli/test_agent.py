@@ -120,7 +120,7 @@ def test_an_agent_follows_the_address_in_the_router_file(tmp_path: Path) -> None
                 first_line(up)
                 (tmp_path / "part").write_text(f"{address} in {name} place\n")
                 (tmp_path / "part").replace(file)
-                assert first_line(agent).startswith("agent far ready: 1 processes")
+                assert first_line(agent).startswith("agent far ready: 1 process;")
                 drawn = run_gems(tmp_path, "draw", "a red dog", "-o", f"{name}.png", "--router", address)
                 assert drawn.returncode == 0
         agent.send_signal(signal.SIGINT)

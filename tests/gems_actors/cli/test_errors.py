@@ -43,6 +43,7 @@ _CASES: list[tuple[list[str | bytes], int, str]] = [
     (["bulk", "good.txt", "--out", "out", "--guidance", "x"], USAGE, "--guidance: expected a number from 0 to 100"),
     (["--nonsense"], USAGE, "No such option"),
     (["draw"], USAGE, "Missing argument 'PROMPT'"),
+    (["draw", "two", "red", "cats"], USAGE, "PROMPT: expected it in quotes, as one argument, got 3 arguments"),
     (["draw", ""], USAGE, "PROMPT: expected a prompt of 1 to 32,000 characters, got an empty one"),
     (["draw", "  "], USAGE, "PROMPT: expected a prompt of 1 to 32,000 characters, got an empty one"),
     (["draw", "x" * 32_001], USAGE, "PROMPT: expected a prompt of 1 to 32,000 characters, got 32,001"),
@@ -71,11 +72,22 @@ _CASES: list[tuple[list[str | bytes], int, str]] = [
     (["bulk", "good.txt", "--out", "/dev/null/out"], USAGE, "--out: /dev/null/out: expected a folder to write"),
     (["bulk", "good.txt"], USAGE, "Missing option '--out'"),
     (["bulk"], USAGE, "Missing arguments (see gems bulk --help)"),
-    (["memory"], USAGE, "Missing arguments (see gems memory --help)"),
+    (["memory"], USAGE, "COMMAND: expected one of archive, check,"),
+    (["skills"], USAGE, "trial, got none"),
+    (["config", "explian"], USAGE, "COMMAND: expected one of explain, got 'explian'; did you mean explain?"),
+    (["scale", "verifier=1", "verifier=2"], USAGE, "ROLE=N: expected each role once, got verifier twice"),
+    (["agent", "generator=0", "generator=1", "--router", "ipc:///nowhere/r.ipc"], USAGE, "got generator twice"),
+    (["agent", "generator=1", "--router-file", "/dev/null/x"], BAD_CONFIG, "got: Not a directory"),
+    (["up", "--gateway", "here"], USAGE, "--gateway: expected HOST:PORT such as 127.0.0.1:9464, got"),
+    (["up", "a.toml", "--config", "b.toml"], USAGE, "--config: expected either it or [mesh.toml], got both"),
+    (["up", "--config", "none.toml"], BAD_CONFIG, "none.toml: expected a readable TOML file, got: No such file"),
+    (["status", "--router", "tcp://localhost:99999"], USAGE, "--router: expected an address such as tcp://HOST:PORT"),
+    (["eval", "compare", "out", "--plot", "bars.png"], USAGE, "--plot: expected a name that ends in .svg, got"),
+    (["eval", "compare", "out", "--curve", "curve"], USAGE, "--curve: expected a name that ends in .csv or .svg, got"),
     (["scale", "verifier"], USAGE, "ROLE=N: expected one of conductor, planner,"),
     (["scale", "poet=2"], USAGE, "ROLE=N: expected one of conductor, planner,"),
     (["role", "poet", "--router", "ipc:///nowhere/router.ipc"], USAGE, "NAME: expected one of conductor, planner,"),
-    (["skills", "show", "poetry"], 1, "expected one of the skills aesthetic-drawing,"),
+    (["skills", "show", "poetry"], USAGE, "ID: expected one of the skills aesthetic-drawing,"),
     (["skills", "check", "nowhere"], USAGE, "PATH: nowhere: expected a folder, got: No such file"),
 ]  # fmt: skip
 _CASES_WITHOUT_MESH: list[tuple[list[str | bytes], int, str]] = [
@@ -180,7 +192,7 @@ def test_a_broken_skill_is_named_with_its_line(tmp_path: Path) -> None:
     problem = "skills/broken/SKILL.md:1: expected front matter closed by a line '---', got none"
     checked = run_gems(tmp_path, "skills", "check", "skills")
     assert (checked.returncode, checked.stdout) == (1, f"{problem}\n")
-    assert checked.stderr == "gems: 1 problem(s) in 1 skill(s)\n"
+    assert checked.stderr == "gems: 1 problem in 1 skill\n"
     shown = run_gems(tmp_path, "skills", "show", "broken", "--set", 'skills.folders=["skills"]')
     assert shown.returncode == 1
     _check_line(shown.stderr, problem)

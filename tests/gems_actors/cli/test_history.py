@@ -59,7 +59,7 @@ def test_draws_and_bulks_are_listed_and_shown_wherever_their_files_are(tmp_path:
         shown = run_gems(tmp_path, "show", name).stdout
         assert f"picture        {tmp_path}/cats.png\n" in shown
         assert "prompt         two red cats\n" in shown
-        assert " in round 1 of 1, 1 images\n" in shown
+        assert " in round 1 of 1, 1 image\n" in shown
     assert json.loads(run_gems(tmp_path, "show", run, "--json").stdout)["prompt"] == "two red cats"
     for name in (bulk["entry"]["run"], "deep/out"):
         assert "running            no; finished\n" in run_gems(tmp_path, "show", name).stdout

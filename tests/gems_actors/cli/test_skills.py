@@ -16,7 +16,7 @@ USAGE = 2
 def test_a_skill_in_one_format_passes_and_fails_only_for_gems(tmp_path: Path, content: str) -> None:
     write_skill(tmp_path / "own", "hats", content)
     checked = run_gems(tmp_path, "skills", "check", "own")
-    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "1 skill(s), no problems\n", "")
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "1 skill, no problems\n", "")
     for_gems = run_gems(tmp_path, "skills", "check", "own/hats", "--for", "gems")
     assert for_gems.returncode == 1
     assert for_gems.stdout.startswith("own/hats/SKILL.md:")
