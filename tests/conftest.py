@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import inspect
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from functools import partial, wraps
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -37,6 +38,17 @@ atexit.register(rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 TIME_LIMIT_S = 120.0
 """Default time limit of an async test in real time, long enough for a machine that is four times busier."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect garbage neither while modules are imported nor, later, among the million objects that they leave."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

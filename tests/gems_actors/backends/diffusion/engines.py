@@ -73,6 +73,14 @@ def _editing(kind: str, draw: Draw, pipe: Any) -> tuple[Any, dict[str, Any]]:
     return editor, {"image": picture} | ({} if draw.strength is None else {"strength": draw.strength})
 
 
+@functools.cache
+def _flux2_negative(text: str, dtype: torch.dtype) -> Tensor:
+    """Return the embedding of a negative prompt, whose 512 tokens take long here; the tests have two such prompts."""
+    with torch.no_grad():
+        embedding: Tensor = stock("flux2-klein", dtype).encode_prompt([text], "cpu")[0]
+    return embedding
+
+
 def draw_alone(kind: str, draw: Draw, dtype: torch.dtype = torch.float32) -> Alone:
     """Draw a request with nothing but the stock pipeline."""
     pipe = stock(kind, dtype)
@@ -84,7 +92,7 @@ def draw_alone(kind: str, draw: Draw, dtype: torch.dtype = torch.float32) -> Alo
         guidance = {"true_cfg_scale": draw.guidance if is_guided else 1.0}
         negative = {"negative_prompt": [draw.negative_prompt or " "] if is_guided else None}
     elif kind == "flux2-klein":
-        negative = {"negative_prompt_embeds": pipe.encode_prompt([draw.negative_prompt or ""], "cpu")[0]}
+        negative = {"negative_prompt_embeds": _flux2_negative(draw.negative_prompt or "", dtype)}
     wanted = {"height": draw.height_px, "width": draw.width_px, "num_inference_steps": draw.steps}
     if kind == "stable-diffusion" and references:
         del wanted["height"], wanted["width"]
