@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +30,35 @@ def open_browser() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+class BrowserThread:
+    """A browser for several tests, in a thread of its own: Playwright's objects belong to the thread that made them."""
+
+    def __init__(self, thread: ThreadPoolExecutor, browser: Browser) -> None:
+        self._thread, self._browser = thread, browser
+
+    def run(self, use: Callable[..., None], *args: object) -> None:
+        """Run a function in the thread of the browser, and close whatever it has opened."""
+        self._thread.submit(self._run, partial(use, self._browser, *args)).result()
+
+    def _run(self, use: Callable[[], None]) -> None:
+        try:
+            use()
+        finally:
+            for context in self._browser.contexts:
+                context.close()
+
+
+@contextmanager
+def open_browser_thread() -> Iterator[BrowserThread]:
+    """Start a browser in a thread of its own, and end both."""
+    with ThreadPoolExecutor(1) as thread, ExitStack() as stack:
+        browser = thread.submit(stack.enter_context, open_browser()).result()
+        try:
+            yield BrowserThread(thread, browser)
+        finally:
+            thread.submit(stack.close).result()
 
 
 class WatchedPage:
