@@ -19,8 +19,8 @@ import math
 import os
 import random
 import socket as network
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -49,18 +49,19 @@ from gems_actors.tasks import gather, open_background
 from gems_actors.transport.links import Link
 from gems_actors.transport.refusals import await_refusal
 from gems_actors.transport.sockets import open_context, open_dealer, require_trio
-from protocol.codec import CODEC, decode_body, encode_checked, frame_from, frame_of, peek_type
+from protocol.codec import CODEC, encode_checked, frame_from, frame_of, peek_type
 from protocol.envelope import Header, Kind, Lane, answered
 from protocol.errors import ProtocolError
 from protocol.identity import run_bytes
 from protocol.limits import MAX_NAME_CHARS
-from protocol.messages import Body, Capacity, Event, Failure, Goodbye, Hello, Reply, Request, RunState
+from protocol.messages import Body, Capacity, Event, Goodbye, Hello, Reply, Request, RunState
 
 ReplyT = TypeVar("ReplyT", bound=Reply)
 _SAME_DEADLINE_S = 1.0
 """If an actor gives up this shortly before the client's deadline, it did so because of that deadline."""
 _MAX_UNREAD_EVENTS = 1000
 """Events of one run that wait for a slow reader; further ones are dropped."""
+_IDS_DRAWN = 256
 _NO_PARENT = Header(Kind.REQUEST)
 _SYSTEM_RANDOMNESS = random.SystemRandom()
 
@@ -91,6 +92,8 @@ class Mesh:
         self._connections = tuple(RouterConnection(open_link, at, self._state) for at, open_link in links.items())
         self._state.connections = self._connections
         self._randomness = randomness
+        self._ids: list[bytes] = []
+        """Ids of the next requests."""
         self._refusal = ""
         self._refused = trio.Event()
 
@@ -155,12 +158,12 @@ class Mesh:
             body = encode_checked(request)
         except (ProtocolError, ValueError) as error:
             raise errors.RefusedError(f"{type(request).__name__} cannot be sent: {error}") from error
-        with tracing.asking(header, type(request).__name__) if tracing.is_on() else nullcontext(header) as traced:
-            if traced.role == "router" and len(self._connections) > 1:
-                reply = await self._ask_all_routers(request, traced, body, deadline, stop_gracefully)
-            else:
-                waiting = PendingRequest(traced, body, deadline, self._connection_for(traced))
-                reply = await self._retry(waiting, stop_gracefully, retries_overload)
+        waiting = PendingRequest(header, body, deadline, self._connection_for(header))
+        if tracing.is_on():
+            with tracing.asking(header, type(request).__name__) as waiting.header:
+                reply = await self._answer(request, waiting, stop_gracefully, retries_overload)
+        else:
+            reply = await self._answer(request, waiting, stop_gracefully, retries_overload)
         if not isinstance(reply, expected):
             got = type(reply).__name__
             raise errors.InternalError(
@@ -274,18 +277,26 @@ class Mesh:
 
     # ----------------------------------------------------------------------------------------- requests in flight
 
-    async def _ask_all_routers(
+    def _answer(
         self,
         request: Request[ReplyT],
-        header: Header,
-        body: bytes,
-        deadline: float,
+        waiting: PendingRequest,
         stop_gracefully: trio.Event | None,
+        retries_overload: bool,
+    ) -> Awaitable[Reply]:
+        """Return what ends with the answer: of one router, or merged from all if each of them answers itself."""
+        if waiting.header.role == "router" and len(self._connections) > 1:
+            return self._ask_all_routers(request, waiting, stop_gracefully)
+        return self._answer_to(waiting, stop_gracefully, retries_overload)
+
+    async def _ask_all_routers(
+        self, request: Request[ReplyT], waiting: PendingRequest, stop_gracefully: trio.Event | None
     ) -> Reply:
         """Ask all routers what each of them answers itself."""
+        header, body, deadline = waiting.header, waiting.body, waiting.deadline
         asks = [
             partial(
-                self._retry, PendingRequest(structs.replace(header, id=self._new_id()), body, deadline, it),
+                self._answer_to, PendingRequest(structs.replace(header, id=self._new_id()), body, deadline, it),
                 stop_gracefully,
             )
             for it in self._connections
@@ -293,13 +304,28 @@ class Mesh:
         ]  # fmt: skip
         return merge_answers(request, await gather(*asks))
 
-    async def _retry(
+    async def _answer_to(
         self, request: PendingRequest, stop_gracefully: trio.Event | None, retries_overload: bool = True
     ) -> Reply:
         """Return the answer to a request; with backoff it is asked again while the role is overloaded."""
         while True:
+            self._send(request)
             try:
-                return await self._exchange(request, stop_gracefully)
+                if stop_gracefully is None:
+                    await request.wait()
+                else:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(_stop_gracefully, request, stop_gracefully)
+                        await request.wait()
+                        nursery.cancel_scope.cancel()
+            finally:
+                self._forget(request)
+            try:
+                return request.reply()
+            except errors.DeadlineError:
+                if request.deadline - trio.current_time() < _SAME_DEADLINE_S:
+                    await trio.sleep_until(request.deadline)  # always let the caller's own scope end this
+                raise
             except errors.OverloadedError as error:
                 if not retries_overload:
                     raise
@@ -312,42 +338,27 @@ class Mesh:
 
     def _new_id(self) -> bytes:
         """Return an id that no other process can guess, so that none can answer or cancel the request."""
-        return self._randomness.randbytes(16)
+        if not self._ids:  # a call of the system for each took a tenth of a client's time
+            drawn = self._randomness.randbytes(16 * _IDS_DRAWN)
+            self._ids = [drawn[at : at + 16] for at in range(0, len(drawn), 16)]
+        return self._ids.pop()
 
-    async def _exchange(self, request: PendingRequest, stop_gracefully: trio.Event | None) -> Reply:
-        id_, pending = request.header.id, self._state.pending
+    def _send(self, request: PendingRequest) -> None:
+        pending, id_ = self._state.pending, request.header.id
         pending[id_] = request
         try:
             request.send()
         except ProtocolError as error:  # its header or its size: nothing was sent that could be withdrawn
             del pending[id_]
             raise errors.RefusedError(f"{peek_type(request.body)} cannot be sent: {error}") from error
-        try:
-            if stop_gracefully is None:
-                await request.wait()
-            else:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_stop_gracefully, request, stop_gracefully)
-                    await request.wait()
-                    nursery.cancel_scope.cancel()
-        finally:
-            del pending[id_]
-            if request.answered_by is not request.connection or request.asked_before:
-                for connection in (request.connection, *request.asked_before):
-                    if connection is not request.answered_by:
-                        connection.withdraw(request.header)
-        try:
-            answer = decode_body(request.answer)
-        except ProtocolError as error:
-            raise errors.InternalError(f"{request.header.role}: expected a valid reply, got: {error}") from error
-        if request.kind is Kind.FAILURE and isinstance(answer, Failure):
-            failure = errors.error_of(answer)
-            if isinstance(failure, errors.DeadlineError) and request.deadline - trio.current_time() < _SAME_DEADLINE_S:
-                await trio.sleep_until(request.deadline)  # always let the caller's own scope end this, not either one
-            raise failure
-        if not isinstance(answer, Reply):
-            raise errors.InternalError(f"{request.header.role}: expected a reply, got {type(answer).__name__}")
-        return answer
+
+    def _forget(self, request: PendingRequest) -> None:
+        """Forget a request that was answered or cancelled, and withdraw it where no answer was taken from."""
+        del self._state.pending[request.header.id]
+        if request.answered_by is not request.connection or request.asked_before:
+            for connection in (request.connection, *request.asked_before):
+                if connection is not request.answered_by:
+                    connection.withdraw(request.header)
 
     # ----------------------------------------------------------------------------------------- choice and failover
 

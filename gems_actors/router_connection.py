@@ -14,6 +14,7 @@ import structlog
 import trio
 from msgspec import Struct, structs
 
+from gems_actors import errors
 from gems_actors.run_states import RunStates
 from gems_actors.transport.links import Message
 from protocol import messages as m
@@ -131,6 +132,23 @@ class PendingRequest(Struct, eq=False):
             self.kind, self.answer, self.answered_by = kind, answer, connection
             if self._waiting is not None:
                 trio.lowlevel.reschedule(self._waiting)
+
+    def reply(self) -> m.Reply:
+        """Return the reply in the answer.
+
+        Raises:
+            RequestError: it is a failure, or no valid answer.
+        """
+        role = self.header.role
+        try:
+            answer = decode_body(self.answer)
+        except ProtocolError as error:
+            raise errors.InternalError(f"{role}: expected a valid reply, got: {error}") from error
+        if self.kind is Kind.FAILURE and isinstance(answer, m.Failure):
+            raise errors.error_of(answer)
+        if not isinstance(answer, m.Reply):
+            raise errors.InternalError(f"{role}: expected a reply, got {type(answer).__name__}")
+        return answer
 
     def _stop_waiting(self, _: object) -> trio.lowlevel.Abort:
         self._waiting = None

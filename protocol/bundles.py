@@ -7,7 +7,7 @@ the mesh itself does with a message. `README.md` in this folder specifies the la
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from protocol.envelope import HEADER_BYTES, MAGIC, WIRE_VERSION
 from protocol.errors import FrameError
@@ -21,8 +21,14 @@ _HEAD = struct.Struct(">4sI")
 _LENGTH_BYTES = 4
 
 
-def bundled(frames: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield frames that carry the messages in their order, bundled where two or more fit into a bundle."""
+def bundled(frames: Sequence[bytes]) -> Iterable[bytes]:
+    """Return frames that carry the messages in their order, bundled where two or more fit into a bundle."""
+    if frames and _HEAD.size + _LENGTH_BYTES * len(frames) + sum(map(len, frames)) <= MAX_BUNDLE_BYTES:
+        return (_pack(frames),)
+    return _divided(frames)
+
+
+def _divided(frames: Sequence[bytes]) -> Iterator[bytes]:
     waiting: list[bytes] = []
     room = MAX_BUNDLE_BYTES - _HEAD.size
     for frame in frames:
@@ -36,7 +42,7 @@ def bundled(frames: Iterable[bytes]) -> Iterator[bytes]:
         yield _pack(waiting)
 
 
-def _pack(frames: list[bytes]) -> bytes:
+def _pack(frames: Sequence[bytes]) -> bytes:
     if len(frames) == 1:
         return frames[0]
     lengths = struct.pack(f">{len(frames)}I", *map(len, frames))

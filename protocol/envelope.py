@@ -28,10 +28,11 @@ ROLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,15}")
 """Valid role names: 1 to 16 characters, which fit the header."""
 
 _LAYOUT = struct.Struct(">2sBBBxHI16s16s8s16s16s8s")
+_unpack_from = _LAYOUT.unpack_from
 HEADER_BYTES = _LAYOUT.size
 _HANDED_OUT = struct.Struct(">HI")
 """Attempt and time left, next to each other in the layout."""
-_KIND_AT, _LANE_AT, _HANDED_OUT_AT = 3, 4, 6
+_LANE_AT, _HANDED_OUT_AT = 4, 6
 _ID = slice(12, 28)
 
 
@@ -82,7 +83,8 @@ class Header(Struct, frozen=True, gc=False):  # made twice a hop, at a third of 
 
 
 _KINDS = {int(kind): kind for kind in Kind}
-_KIND_BYTES = {kind: bytes((kind,)) for kind in Kind}
+_STARTS = tuple(MAGIC + bytes((WIRE_VERSION, kind)) for kind in range(max(_KINDS) + 1))
+"""How the frames of each kind begin."""
 _LANES = (Lane.INTERACTIVE, Lane.BULK)
 
 
@@ -118,15 +120,17 @@ def unpack_header(frame: bytes) -> Header:
         raise TooLargeError(f"expected a frame of at most {MAX_FRAME_BYTES} bytes, got {len(frame)}")
     if len(frame) < HEADER_BYTES or frame[:2] != MAGIC:
         raise FrameError(f"expected a header of {HEADER_BYTES} bytes that begins with {MAGIC!r}, got {frame[:16]!r}")
-    _, version, kind, lane, attempt, time_left_ms, id_, trajectory, run, role, trace, span = _LAYOUT.unpack_from(frame)
+    _, version, kind, lane, attempt, time_left_ms, id_, trajectory, run, role, trace, span = _unpack_from(frame)
     if version != WIRE_VERSION:
         raise VersionError(f"expected version {WIRE_VERSION} of the wire, got {version}")
-    if kind not in _KINDS:
-        raise UnknownKindError(f"expected a message kind from 1 to {max(_KINDS)}, got {kind}")
-    if lane >= len(_LANES):
-        raise FrameError(f"expected lane 0 or 1, got {lane}")
-    name = _role_of_bytes(role)
-    return Header(_KINDS[kind], id_, name, _LANES[lane], attempt, time_left_ms, trajectory, run, trace, span)
+    try:
+        return Header(
+            _KINDS[kind], id_, _role_of_bytes(role), _LANES[lane], attempt, time_left_ms, trajectory, run, trace, span
+        )
+    except LookupError:
+        if kind not in _KINDS:
+            raise UnknownKindError(f"expected a message kind from 1 to {max(_KINDS)}, got {kind}") from None
+        raise FrameError(f"expected lane 0 or 1, got {lane}") from None
 
 
 def id_of(frame: bytes) -> bytes:
@@ -137,12 +141,12 @@ def id_of(frame: bytes) -> bytes:
 def handed_out(frame: bytes, attempt: int, time_left_ms: int) -> bytes:
     """Return the frame of a request with another fencing number and time left, without packing the rest again."""
     changed = _HANDED_OUT.pack(attempt & 0xFFFF, time_left_ms)
-    return b"".join((frame[:_HANDED_OUT_AT], changed, frame[_HANDED_OUT_AT + _HANDED_OUT.size :]))
+    return frame[:_HANDED_OUT_AT] + changed + frame[_HANDED_OUT_AT + _HANDED_OUT.size :]
 
 
 def answered(head: bytes, kind: Kind) -> bytes:
     """Return the header of a request as that of a message about it, without packing the rest again."""
-    return b"".join((head[:_KIND_AT], _KIND_BYTES[kind], head[_LANE_AT : _LANE_AT + 1], b"\0", head[_HANDED_OUT_AT:]))
+    return _STARTS[kind] + head[_LANE_AT : _LANE_AT + 1] + b"\0" + head[_HANDED_OUT_AT:]
 
 
 @lru_cache(maxsize=256)  # a mesh has a dozen roles, and every message names one

@@ -50,8 +50,6 @@ class Sizes:
 
     queue_entries: int
     """Entries in the queues of all roles, including those of requests that no longer wait."""
-    deadlines: int
-    """Entries in the heap of deadlines, including those of answered requests."""
     reclaimable: int
     """Repeated requests that wait for the actor that may hold them to say hello."""
     followed_runs: int
@@ -443,7 +441,6 @@ class Dispatcher:
         """Return how much is held in what grows with requests and clients."""
         return Sizes(
             queue_entries=sum(queue.entries for queue in self._requests.queues.values()),
-            deadlines=len(self._requests.deadlines),
             reclaimable=len(self._waiting_room),
             followed_runs=len(self._subscriptions),
             requested=sum(len(peer.requested) for peer in self._peers.values()),

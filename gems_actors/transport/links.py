@@ -91,6 +91,8 @@ class Link:
         self._rests = Rests()
         self.in_flight: Callable[[], int] = int
         """Returns how many requests are in flight; the more, the longer those of the bulk lane may gather."""
+        self._was_alone = True
+        """Whether no other message was sent in the pass before."""
         self._is_taking = False
         self._is_behind = False
         """The last receive filled a batch, so more may be waiting that the descriptor does not signal."""
@@ -122,9 +124,9 @@ class Link:
         """
         self._queue.append(cast(Message, frames))  # where there are such frames, there are no bundles
         if self._sender is not None and not self._is_taking:
-            if not self._is_router and not self._rests.rest_s(self.in_flight()):
-                # The first message of a pass leaves at once: a request alone saves a pass. A ROUTER's may turn out to
-                # be undeliverable, for which a caller of this is not prepared.
+            if self._was_alone and not self._is_router and not self._rests.rest_s(self.in_flight()):
+                # A message that is alone leaves at once, which saves a pass. A ROUTER's may turn out to be
+                # undeliverable, for which a caller of this is not prepared.
                 self._send_queued()
             self._wake_sender()
 
@@ -230,6 +232,7 @@ class Link:
             if not self.unsent and not self._is_behind:
                 self._sender = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(abort)
+            self._was_alone = len(self._queue) < 2
             is_blocked = self._flush()
             if self._is_behind or (self.unsent and not is_blocked):
                 await trio.lowlevel.checkpoint()  # more was queued or received meanwhile
@@ -284,13 +287,13 @@ class Link:
         """Prepare what is queued for the wire."""
         queue, packed = self._queue, self._packed
         if len(queue) > 1 and self.sends_bundles:
-            packed.extend((frame,) for frame in bundled(frame for (frame,) in queue))
+            packed.extend([(frame,) for frame in bundled([frame for (frame,) in queue])])
         elif len(queue) > 1 and self._reads_bundles is not None:
             frames: dict[bytes, list[bytes]] = {}
             for peer, frame in queue:
                 frames.setdefault(peer, []).append(frame)
             for peer, found in frames.items():
-                packed.extend((peer, frame) for frame in (bundled(found) if self._reads_bundles(peer) else found))
+                packed.extend([(peer, frame) for frame in (bundled(found) if self._reads_bundles(peer) else found)])
         else:
             packed.extend(queue)
         queue.clear()

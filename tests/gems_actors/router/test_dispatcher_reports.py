@@ -212,15 +212,3 @@ def test_at_most_4096_answers_are_kept() -> None:
     for number in range(1, 4096 + 3):
         stage.answer("a", number)
         assert stage.dispatcher.sizes().answers == min(number, 4096)
-
-
-def test_a_sweep_of_deadlines_keeps_those_of_requests_that_wait_for_one() -> None:
-    stage = stage_with()
-    stage.ask("client", 1)
-    stage.ask("client", 2, within_s=100)
-    number, before = 2, 0
-    while before <= (now := stage.dispatcher.sizes().deadlines):
-        number, before = number + 1, now
-        stage.ask("client", number, within_s=100)
-        stage.cancel("client", number)
-    assert now == 2, "that of request 2 and the newest"

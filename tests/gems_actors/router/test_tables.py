@@ -42,7 +42,18 @@ def test_only_the_last_deadline_of_a_request_in_flight_passes() -> None:
         deadlines.set(item, 5.0)
     deadlines.set(moved, 7.0)
     tickets.remove(answered)
-    assert [list(deadlines.due(now)) for now in (4.9, 5.0, 6.9, 7.0, 9.0)] == [[], [], [], [moved], []]
+    assert [deadlines.due(now) for now in (4.9, 5.0, 6.9, 7.0, 9.0)] == [[], [], [], [moved], []]
+
+
+def test_deadlines_pass_at_their_own_times_in_whatever_order_they_were_set() -> None:
+    tickets = Tickets()
+    deadlines = Deadlines(tickets)
+    late, soon, later, none = (ticket(number) for number in range(4))
+    for item in (late, soon, later, none):
+        tickets.add(item)
+    for item, deadline in ((late, 5.0), (soon, 2.0), (later, 8.0)):
+        deadlines.set(item, deadline)
+    assert [deadlines.due(now) for now in (1.0, 2.5, 4.0, 5.5, 100.0)] == [[], [soon], [], [late], [later]]
 
 
 def test_the_oldest_answers_make_room_for_new_ones() -> None:
