@@ -3,6 +3,7 @@
 Reads only the disk: no clock, no watcher, no model. It never executes files of a skill.
 """
 
+import os
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class Catalogue:
         A skill that cannot be loaded overrides nothing. Those folders that are `optional` as well need not exist.
         """
         self._folders, self._optional = tuple(folders), frozenset(optional)
-        self._read: dict[Path, tuple[_Stamp, Skill | SkippedSkill]] = {}
+        self._read: dict[str, tuple[_Stamp, Skill | SkippedSkill]] = {}
 
     def skills(self) -> tuple[Skill, ...]:
         """Return all skills, sorted by id.
@@ -126,10 +127,10 @@ class Catalogue:
 
     def _look(self) -> list[Skill | SkippedSkill]:
         found: list[Skill | SkippedSkill] = []
-        read: dict[Path, tuple[_Stamp, Skill | SkippedSkill]] = {}
+        read: dict[str, tuple[_Stamp, Skill | SkippedSkill]] = {}
         for folder in self._folders:
             try:
-                paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+                paths = _paths_in(folder)
             except OSError as error:
                 raise_unless_lasting(folder, error)
                 if isinstance(error, FileNotFoundError) and folder in self._optional:
@@ -139,18 +140,28 @@ class Catalogue:
                 continue
             for path in paths:
                 try:
-                    status = (path / FILE_NAME).stat()
+                    status = os.stat(f"{path}/{FILE_NAME}")  # noqa: PTH116 - a fifth of the time
                 except (FileNotFoundError, NotADirectoryError):  # not a skill, or just removed
                     continue
                 except OSError:  # no permission, or circular links: reading it tells which
-                    found.append(_load_or_skip(path))
+                    found.append(_load_or_skip(Path(path)))
                     continue
                 stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_size)
                 known = self._read.get(path)
-                read[path] = known if known and known[0] == stamp else (stamp, _load_or_skip(path))
+                read[path] = known if known and known[0] == stamp else (stamp, _load_or_skip(Path(path)))
                 found.append(read[path][1])
         self._read = read  # drops skills that were removed
         return found
+
+
+def _paths_in(folder: Path) -> list[str]:
+    """Return the paths in a folder that may be those of skills, in order."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.path
+            for entry in entries
+            if not entry.name.startswith(".") and not entry.is_file(follow_symlinks=False)
+        )
 
 
 def _load_or_skip(path: Path) -> Skill | SkippedSkill:
