@@ -66,7 +66,7 @@ def chat_cost(spent: Mapping[str, m.Spent]) -> m.Spent:
 
 def costs_since(before: Mapping[str, m.Spent], after: Mapping[str, m.Spent]) -> dict[str, m.Spent]:
     """Return what was spent between two states of a trajectory, by role."""
-    return {role: _minus(spent, before.get(role, m.Spent())) for role, spent in after.items()}
+    return {role: _minus(spent, before[role]) if role in before else spent for role, spent in after.items()}
 
 
 def _minus(after: m.Spent, before: m.Spent) -> m.Spent:

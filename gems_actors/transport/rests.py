@@ -10,6 +10,7 @@ message to the next: where few are in flight, each would have to wait for a mess
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 from protocol.envelope import Kind, Lane
@@ -22,9 +23,13 @@ _LEAST_TOGETHER: Final = 2
 _LONGEST_GAP_S: Final = 0.02
 """What a pause counts for at most."""
 _WEIGHT: Final = 0.1
+_INTERACTIVE_S: Final = 0.5
+"""Time after an interactive message in which nothing rests: its client's next one, or the answer, must not wait."""
 _CARRIED: Final = bytes((Kind.REQUEST, Kind.REPLY, Kind.FAILURE))
 """Kinds of messages that somebody may wait for."""
 _BULK: Final = bytes((Lane.BULK,))
+_ROUTER: Final = b"router".ljust(16, b"\0")
+"""The role of the router itself. What a bulk asks it every second is of no lane."""
 
 
 class Rests:
@@ -34,6 +39,7 @@ class Rests:
         self._gap_s = _LONGEST_GAP_S
         """Mean time from one message to the next."""
         self._noted_at = 0.0
+        self._interactive_at = -inf
         self._is_bulk = False
 
     def note(self, now: float, messages: Sequence[Sequence[bytes]], *, place: int) -> None:
@@ -44,13 +50,15 @@ class Rests:
         for message in messages:
             frame = message[place]
             if frame[3:4] in _CARRIED:
-                self._is_bulk = frame[4:5] == _BULK
-                if not self._is_bulk:
+                if frame[4:5] == _BULK:
+                    self._is_bulk = True
+                elif frame[52:68] != _ROUTER:
+                    self._is_bulk, self._interactive_at = False, now
                     return
 
     def rest_s(self, in_flight: int) -> float:
         """Return how long to rest before reading on, with some requests in flight; 0 unless all lately were bulk."""
-        if not self._is_bulk:
+        if not self._is_bulk or self._noted_at - self._interactive_at < _INTERACTIVE_S:
             return 0.0
         rest_s = min(in_flight // _SHARE * self._gap_s, MAX_REST_S)
         return rest_s if rest_s >= _LEAST_TOGETHER * self._gap_s else 0.0

@@ -18,6 +18,7 @@ from protocol.envelope import Header, Kind, Lane, pack_header
 
 BULK = pack_header(Header(Kind.REQUEST, role="planner", lane=Lane.BULK))
 INTERACTIVE = pack_header(Header(Kind.REQUEST, role="planner"))
+OF_ROUTER = pack_header(Header(Kind.REQUEST, role="router"))
 HEARTBEAT = pack_header(Header(Kind.HEARTBEAT))
 
 
@@ -53,11 +54,19 @@ def test_a_process_never_rests_while_interactive_messages_arrive() -> None:
     assert not rests_after(INTERACTIVE, count=100, gap_s=0.0001).rest_s(64)
 
 
-def test_one_interactive_message_ends_the_rests_of_a_busy_bulk_until_it_is_answered() -> None:
+def test_an_interactive_message_ends_the_rests_of_a_busy_bulk_for_half_a_second() -> None:
     rests = rests_after(BULK, count=100, gap_s=0.001)
     rests.note(1.1, [(b"peer", BULK), (b"peer", INTERACTIVE), (b"peer", BULK)], place=1)
     assert not rests.rest_s(64)
-    rests.note(1.101, [(b"peer", BULK)], place=1)
+    for number in range(1, 1000):
+        rests.note(1.1 + number * 0.001, [(b"peer", BULK)], place=1)
+        assert bool(rests.rest_s(64)) == (number >= 500)
+
+
+def test_what_a_bulk_asks_the_router_itself_neither_begins_rests_nor_ends_them() -> None:
+    assert not rests_after(OF_ROUTER, count=100, gap_s=0.001).rest_s(64)
+    rests = rests_after(BULK, count=100, gap_s=0.001)
+    rests.note(1.101, [(b"peer", OF_ROUTER)], place=1)
     assert rests.rest_s(64)
 
 
