@@ -6,6 +6,7 @@ It accepts any text: what it does not understand is listed as such, and the numb
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +16,7 @@ from gems_actors.backends.storyboard.english.collecting import MAX_THINGS
 from gems_actors.backends.storyboard.english.extraction import MAX_TEXTS, Found, extract
 from gems_actors.backends.storyboard.english.tokens import Tokens, not_understood, tokenize
 from gems_actors.backends.storyboard.scene import Claim, Relation, Scene, Thing
-from gems_actors.backends.storyboard.words import singular
+from gems_actors.backends.storyboard.words import number_of, singular
 
 STRESS_OPENING: Final = "Make sure:"
 DIRECTION_OPENING: Final = "Direction:"
@@ -58,12 +59,26 @@ def _parse_description(text: str) -> Scene:
 
 
 def _without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
-    """Return the scene without counts of what is named again in words that were not understood."""
-    unread = {singular(word) for word, is_used in zip(tokens.words, tokens.is_used, strict=True) if not is_used}
+    """Return the scene without counts of what may be shown again, under another name or in another panel."""
+    heads = Counter(thing.name.split()[-1] for thing in scene.things)
+    is_in_panels = not {"panel", "panels", "storyboard"}.isdisjoint(tokens.words)
     for thing in scene.things:
-        if thing.is_counted and thing.name.split()[-1] in unread:
+        head = thing.name.split()[-1]
+        is_repeated = is_in_panels and head != "panel"
+        is_one_of_more = heads[head] > 1 and thing.name == head  # `an elephant and a baby elephant`
+        if thing.is_counted and (is_repeated or is_one_of_more or _is_counted_again(head, tokens)):
             scene = scene.with_thing(replace(thing, is_counted=False))
     return scene
+
+
+def _is_counted_again(noun: str, tokens: Tokens) -> bool:
+    """Return whether words that were not understood state another number of a thing: `as many as the 2 books`."""
+    for at, word in enumerate(tokens.words):
+        if singular(word) == noun and not tokens.is_used[at]:
+            before = tokens.words[max(at - 2, 0) : at]
+            if any(number_of(token) is not None or token in {"another", "other", "more"} for token in before):
+                return True
+    return False
 
 
 def _with_charts_and_times(scene: Scene, found: Found) -> Scene:

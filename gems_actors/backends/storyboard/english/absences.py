@@ -177,7 +177,8 @@ class Absences(Sentence):
                 self.tokens.use(at, end)
                 self.lose()
                 return end
-            if phrase is None or self.phrases.is_participle_at(start):
+            is_some = number_of(self.tokens.at(start)) is not None  # `without one eye`
+            if phrase is None or is_some or self.phrases.is_participle_at(start):
                 self.lose()
                 end = self.end_of_clause(start)
                 self.tokens.doubt(at, end)
@@ -190,6 +191,7 @@ class Absences(Sentence):
                 is_kept = True
             if is_kept:
                 self.use_phrase(at, after)
+            self.named_until = after
             joint = self.tokens.at(after)
             start = after + 1
             if joint not in {"and", "or", "nor"} or (joint == "and" and self.tokens.at(start) in DETERMINERS):

@@ -15,10 +15,13 @@ from gems_actors.backends.storyboard.english.things import Things
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, is_content
 from gems_actors.backends.storyboard.english.verbs import (
     IMPERATIVES,
+    TELLING,
+    THIRD_PERSONS,
     is_past,
 )
 from gems_actors.backends.storyboard.english.vocabulary import (
     ABSENCES,
+    ATTACHING,
     COPULAS,
     DETERMINERS,
     FUNCTION_WORDS,
@@ -73,6 +76,9 @@ class ClauseReader(Things):
             if word == "with":
                 self.last = None  # `with the words "BACK SOON" taped to the door`: the words are
             return end
+        if word in TELLING and self.named_until == at:
+            self.lose()
+            return self._end_of_sentence(at)
         for rule in (self.partitive, self.member, self.absence, self.copula, self.relation, self.action):
             after = rule(at)
             if after is not None:
@@ -84,7 +90,8 @@ class ClauseReader(Things):
             self.is_negated = self.tokens.at(at + 1) != "only"
             self.tokens.use(at, at + 1)
             return at + 1
-        if word in _SUPPOSING:
+        is_each = word in {"each", "every"} and self.tokens.at(at + 1) != "other" and self.pending is None
+        if is_each or word in _SUPPOSING:
             self.lose()
             return self.end_of_clause(at)
         if word in _LIKENING:
@@ -95,6 +102,7 @@ class ClauseReader(Things):
             self.lose(is_subject=True)  # `the younger one decorates a tower`
             return at + 1
         if self._is_passed_verb(at):
+            self.has_predicate = True
             self.lose()
             return at + 1
         if is_adverb(word):
@@ -112,6 +120,11 @@ class ClauseReader(Things):
         """Return whether `one` stands for a noun: `the younger one`, `the middle one`, `each one`."""
         before = self.tokens.at(at - 1)
         return is_plain_adjective(before) or before in {"each", "the", "this"} or self.tokens.at(at - 2) == "the"
+
+    def _end_of_sentence(self, at: int) -> int:
+        while self.tokens.at(at) != ".":
+            at += 1
+        return at
 
     def _likeness(self, at: int) -> int:
         """Pass by a phrase after `for`, `like` or `than`, except `than` or `about` before a number."""
@@ -137,6 +150,12 @@ class ClauseReader(Things):
         """Take `who` or `that`: what follows is about the last thing, if its verb is known."""
         self.attached = None
         self.is_relative = True
+        if self.tokens.at(at) == "who" and self.last is not None and not acts(self.last):
+            acting = [name for name in self.clause if acts(name)]  # `a girl in boots who is crouching`
+            if len(acting) != 1:
+                self.lose()
+                return at + 2
+            self.last = acting[0]
         word = self.tokens.at(at + 1)
         is_known = word in FUNCTION_WORDS or word in SAYING or self.phrases.verb_at(at + 1) or is_adverb(word)
         if is_known or self.phrases.is_participle_at(at + 1) or is_past(word):
@@ -177,7 +196,7 @@ class ClauseReader(Things):
     def _comparison_end(self, at: int) -> int:
         """Return the index after `as if it slept`, `as tall as a house` or `as a pirate`, else 0."""
         following = self.tokens.at(at + 1)
-        if following in {"if", "though", "many", "much", "seen", "viewed"}:
+        if following in {"if", "though", "many", "much", "seen", "viewed"} or self.phrases.place_at(at + 1):
             return self.end_of_clause(at + 1)
         if self.tokens.at(at + 2) == "as":  # `as tall as a house`
             return max(self.phrases.read(at + 3)[1], at + 3)
@@ -216,6 +235,13 @@ class ClauseReader(Things):
         phrase, after = self.phrases.read(start)
         is_bare = phrase is not None and phrase.stated is None and not phrase.is_definite
         is_part = is_bare and phrase is not None and not phrase.is_plural and not acts(phrase.thing.name)
+        is_finite = self.phrases.verb_at(after) is not None or self.phrases.is_passed_verb(after)
+        if phrase is not None and is_finite and not self.has_predicate and shared.word == "with" and not is_bare:
+            return True  # `a glass with a slice of lemon and a sprig of mint stands on a railing`
+        if phrase is not None and not is_bare and self.tokens.at(after) in THIRD_PERSONS:
+            return False  # `a mill with red sails, and a stream spills over its edge`
+        if after == start + 1 and self.tokens.at(start) in THIRD_PERSONS and shared.word not in SHARING:
+            return False  # `leans on a railing and smokes`
         is_verb_next = self.tokens.at(after) not in COPULAS | HAVING and self.phrases.verb_at(after) is not None
         if phrase is None or (
             self.phrases.begins_predicate(phrase, after)
@@ -225,6 +251,9 @@ class ClauseReader(Things):
         place = self.phrases.place_at(after)
         if place and self.tokens.at(after + place) in PRONOUNS:
             return False  # `a soup with noodles and chopsticks beside it`
+        is_bare_list = shared.word not in ATTACHING and not self.begins_phrase(shared.span[1])
+        if is_bare_list and self.begins_phrase(start):
+            return False  # `covered in flour, a rolling pin, and a tray`
         if shared.word not in SHARING and not self.phrases.ends_at(after):
             return False  # `stars on the ceiling and toys scattered across the rug`
         if shared.word not in SHARING:
@@ -242,7 +271,7 @@ class ClauseReader(Things):
             is_person = self.tokens.at(at) in {"he", "she"}
             things = [name for name in self.found.things if not is_person or is_human(name)]
             self.lose()
-            if len(things) != 1:
+            if len(things) != 1 or "'s " in things[0]:
                 return at + 1 + (self.phrases.verb_at(at + 1) is not None or self.tokens.at(at + 1) in HAVING)
             self.start_clause(things[0])
             return at + 1

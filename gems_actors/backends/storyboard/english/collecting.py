@@ -129,7 +129,8 @@ class Collector:
             return longer[0] if len(longer) == 1 else None  # `the boat` is the fishing boat
         if known is None or phrase.is_definite:
             return known
-        if _differ(known, thing):
+        is_among = phrase.is_plural and known.count == 1 and bool(thing.attributes)  # `a rubber duck among real ducks`
+        if is_among or _differ(known, thing):
             return None
         new = [word for word in thing.attributes if word not in known.attributes]
         if phrase.stated == 1 and new and known.attributes and known.count == 1:

@@ -21,8 +21,9 @@ CLOTHES: Final = word_set(
     "curlers fedora jumpsuit tunic uniform leggings necklace suit dress shirt t-shirt coat raincoat jacket hat "
     "cap armor armour costume robe sweater hoodie jeans trousers pants shorts skirt kimono gown tuxedo boots "
     "shoes sneakers pajamas overalls vest apron scarf gloves swimsuit outfit helmet spacesuit cloak cape clothes "
-    "clothing sari sunglasses goggles headphones eyepatch bandana headband crown tiara bowtie necktie wetsuit "
-    "onesie toga leotard blouse sandals socks"
+    "clothing sari jersey parka kilt turtleneck sweatshirt polo blazer romper dungarees breeches anorak "
+    "windbreaker loincloth pullover cowl sunglasses goggles headphones eyepatch bandana headband crown tiara "
+    "bowtie necktie wetsuit onesie toga leotard blouse sandals socks"
 )
 PAIRED: Final = word_set("boot shoe sneaker glove sandal sock slipper mitten")
 """Clothes of which one alone is a place to be in."""
@@ -113,3 +114,7 @@ SEATS: Final = word_set(
 """Supports that somebody sits, stands or lies on, and not what is held."""
 SHELTERS: Final = word_set("tree trees bridge arch archway canopy awning gazebo pergola sky moon stars")
 """What somebody is under who does something there."""
+CONTAINERS: Final = word_set(
+    "tray basket bowl plate box bag cup mug jar glass cake pizza sandwich salad vase bucket bottle pot cart crate"
+)
+"""Things that `with` says what is in or on."""

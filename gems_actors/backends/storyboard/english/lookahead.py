@@ -101,7 +101,11 @@ class Lookahead:
     def is_participle_at(self, at: int) -> bool:
         """Return whether the word at a token is a participle: `painting` is one before an article."""
         word = self.tokens.at(at)
-        is_done = self.tokens.at(at - 1) in ANIMATE and self.place_at(at + 1) > 0  # `a walker crossing between`
+        following = self.tokens.at(at + 1)
+        goes_on = self.place_at(at + 1) > 0 or (following.isalpha() and following not in BREAKERS | ENDS)
+        is_done = (
+            self.tokens.at(at - 1) in ANIMATE and goes_on
+        )  # `a walker crossing between`, `a robot painting flowers`
         return is_participle(word) or (word in NOUNS_IN_ING and (is_done or self.tokens.at(at + 1) in DETERMINERS))
 
     def ends_at(self, at: int) -> bool:

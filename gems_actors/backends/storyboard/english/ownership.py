@@ -6,11 +6,19 @@ from typing import Final
 
 from gems_actors.backends.storyboard.english.absences import Absences
 from gems_actors.backends.storyboard.english.collecting import is_human
-from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CLOTHES, SCENES, SEATS, SHELTERS, SUPPORTS
+from gems_actors.backends.storyboard.english.kinds import (
+    BODY_PARTS,
+    CLOTHES,
+    CONTAINERS,
+    SCENES,
+    SEATS,
+    SHELTERS,
+    SUPPORTS,
+)
 from gems_actors.backends.storyboard.english.sentence import Pending, acts, kinds_of
-from gems_actors.backends.storyboard.english.verbs import ANIMATE_ACTIONS, TRANSFERS
+from gems_actors.backends.storyboard.english.verbs import ANIMATE_ACTIONS, TRANSFERS, is_past
 from gems_actors.backends.storyboard.english.vocabulary import ATTACHING, JOINTS, POSSESSIVES, PRONOUNS, is_adverb
-from gems_actors.backends.storyboard.words import PLACES, is_participle, word_set
+from gems_actors.backends.storyboard.words import PLACES, word_set
 
 _PLACED: Final = frozenset(("set", "placed", "positioned", "located", "situated"))
 _POSTURES: Final = frozenset(("seated", "dressed", "perched", "surrounded", "lost", "absorbed", "engaged", "focused"))
@@ -44,6 +52,8 @@ _BESIDE: Final = _SIDES | {"on top of"}
 _POSTURES_AT: Final = frozenset(
     ("on top of", "inside", "at", "near", "next to", "under", "behind", "in front of", "by")
 )
+_AT_BOTH: Final = frozenset(("at", "in front of", "next to", "near", "by", "outside"))
+"""Places where somebody is together with what is held or handled there."""
 _PATHS: Final = frozenset(("along", "across", "through", "around", "past", "over"))
 _MOVING: Final = word_set("chasing riding driving walking pushing pulling following racing flying leading")
 _INSTRUMENTS: Final = word_set(
@@ -75,16 +85,26 @@ class Ownership(Absences):
         phrase = self.phrases.read(end)[0]
         target = phrase.thing.name.split()[-1] if phrase is not None else ""
         is_of_person = target in BODY_PARTS | CLOTHES
+        if spelled == "with" and self._is_about_it(end):
+            return None  # `planting a flag with a smiley face on it`
         if spelled == "with":
             is_instrument = self.shared is not None and self.shared.kind == "action" and target in _INSTRUMENTS
-            return self._wearer() if is_of_person and not is_instrument else None
+            if is_of_person and not is_instrument:
+                return self._wearer()
+            is_filled = self.last.split()[-1] in CONTAINERS and phrase is not None and not acts(phrase.thing.name)
+            return self.last if is_filled and self.shared is not None and self.shared.word in ATTACHING else None
         if follower in PRONOUNS:
             return self.last if len(others) == 1 else None
-        if spelled == "over" and self.verb:
+        if spelled == "over" and self.shared is not None and self.shared.kind == "action":
             return None  # `throws a bouquet over her shoulder`
         if follower in POSSESSIVES or self.has_own_part(self.shared):
             return self._wearer() if target in CLOTHES else self.last
         place = PLACES[spelled]
+        if place == "inside" and target in CLOTHES and acts(self.last):
+            is_nearest = is_human(self.last) or not any(map(is_human, others))
+            return self.last if is_nearest else None  # `a woman dancing with a man in a suit`
+        if self.shared is not None and self.shared.word in _PLACING:
+            return self.last  # `wraps a book in paper`, `places a boat on the water`
         if target in SCENES and place in _SHARED_PLACES and not is_scene(self.last):
             widest = self.agent or self.clause[0]
             return self.last if is_scene(widest) else widest
@@ -105,15 +125,14 @@ class Ownership(Absences):
                 return last if target in BODY_PARTS else owner
             if acts(owner):
                 is_seat = target in SEATS and place == "on top of"
-                is_with_owner = not acts(last) and (is_seat or place == "at")
+                is_with_owner = not acts(last) and (is_seat or place in _AT_BOTH)
                 return owner if is_with_owner else None
             if target in SUPPORTS:
                 return last if is_scene(owner) else owner
             return None
         if shared.kind == "action" and " " not in shared.word:
-            if shared.word in _PLACING:
-                return last  # `wraps a book in paper`
             is_with_owner = place == "at" or (target in SEATS and place == "on top of") or shared.word in TRANSFERS
+            is_with_owner = is_with_owner or (place in _AT_BOTH and not acts(last))
             if acts(owner) and (is_with_owner or (shared.word in _MOVING and place in _PATHS)):
                 return owner
             return last if acts(last) and place in _BESIDE else None
@@ -138,7 +157,7 @@ class Ownership(Absences):
             return None  # `the string of a balloon shaped like a moon`, `an illustration of a bear mailing a letter`
         if self.last is None or self.is_alone():
             return self.last
-        if is_participle(word):
+        if not is_past(word):
             return self._owner_of_doing(word, self.last)
         return self._owner_of_state(word, self.last)
 
@@ -173,6 +192,12 @@ class Ownership(Absences):
     def _only_one_acting(self) -> str | None:
         acting = [name for name in self.clause if acts(name)]
         return acting[0] if len(acting) == 1 else None
+
+    def _is_about_it(self, at: int) -> bool:
+        """Return whether a phrase at a token is followed by `on it` or `in it`."""
+        after = self.phrases.read(at)[1]
+        length = self.phrases.place_at(after)
+        return length > 0 and self.tokens.at(after + length) in PRONOUNS
 
     def _wearer(self) -> str | None:
         """Return whose clothes or parts of the body come next: of the only one that acts, or of the nearest."""

@@ -7,11 +7,12 @@ from itertools import pairwise
 from typing import Final
 
 from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES
-from gems_actors.backends.storyboard.english.kinds import ANIMATE
+from gems_actors.backends.storyboard.english.kinds import ANIMATE, SCENES
 from gems_actors.backends.storyboard.english.lookahead import ENDS, MAX_COUNT, Lookahead, Opening
 from gems_actors.backends.storyboard.english.naming import is_known_noun, is_nameable, is_no_noun, is_owner, is_plural
-from gems_actors.backends.storyboard.english.tokens import EMOJI, Tokens
+from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, Tokens
 from gems_actors.backends.storyboard.english.verbs import (
+    ANIMATE_ACTIONS,
     BASES,
     INTRANSITIVE,
     PARTICIPLES_AS_BASES,
@@ -36,6 +37,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     PICTURED,
     POSSESSIVES,
     POSTNOMINAL,
+    SAYING,
     STATES,
     WHOLES,
     attribute_of,
@@ -64,6 +66,14 @@ _PROSE_TOKENS: Final = 60
 _MAX_NAME_WORDS: Final = 4
 _MAX_RUN: Final = 8
 """Maximum words of a noun phrase; longer runs are no sentence."""
+_FIGURATIVE: Final = frozenset(
+    ("wall", "cloud", "storm", "shower", "tower", "carpet", "blanket", "bed", "wave", "trail")
+)
+"""Things that before `of` are often figures of speech, as scenes are."""
+_SPORTS: Final = frozenset(
+    (("ice", "skating"), ("roller", "skating"), ("rock", "climbing"), ("horseback", "riding"), ("arm", "wrestling"))
+)
+"""Actions of two words, the first of which is no end of a name: `a hedgehog in a sweater ice skating`."""
 _TIMES: Final = frozenset(("today's", "tonight's", "tomorrow's", "yesterday's", "day's", "season's", "nature's"))
 _UNITS: Final = frozenset(
     [
@@ -117,6 +127,7 @@ class PhraseReader(Lookahead):
         """Phrases by the token at which they begin: several rules ask for the same one."""
         self._runs: dict[int, tuple[Opening, list[str], int]] = {}
         self.is_prose = len(tokens.words) > _PROSE_TOKENS
+        self._has_sentences = self.is_prose or tokens.words.count(".") > 1
         self._is_in_capitals = 4 * sum(raw[0].isupper() for raw in tokens.raw) > 3 * len(tokens.raw)
 
     def read(self, at: int) -> tuple[Phrase | None, int]:
@@ -211,7 +222,7 @@ class PhraseReader(Lookahead):
             if words and (number_of(token) or 0) > MAX_COUNT:  # the year of a `red 1969 Camaro`
                 at += 1
                 continue
-            is_purpose = token in PURPOSES and self._names_purpose(words, at)
+            is_purpose = token in PURPOSES | ANIMATE_ACTIONS and self._names_purpose(words, at)
             if is_purpose or is_compound(token, self.tokens.at(at + 1)) or self._is_compound_plural(at):
                 words.append(f"{token} {self.tokens.at(at + 1)}")
                 at += 2
@@ -260,7 +271,13 @@ class PhraseReader(Lookahead):
             return False
         if opening.is_definite and words[-2] in ANIMATE and not is_known_noun(last):
             return True  # `the museum guard dozes beneath a painting`
-        if opening.is_definite and last in THIRD_PERSONS and (following in PARTICLES or following in PLACES):
+        begins = self.tokens.at(opening.after - 1) in ENDS | {"and", "while", "as"} or opening.after == 0
+        is_sentence = self._has_sentences and begins and opening.count is None
+        if (
+            (opening.is_definite or is_sentence)
+            and last in THIRD_PERSONS
+            and (following in PARTICLES or following in PLACES)
+        ):
             return True  # `her back rides through a street`
         return (is_one and following != "of") or begins_object
 
@@ -297,7 +314,8 @@ class PhraseReader(Lookahead):
 
     def _phrase_ends(self, words: list[str], at: int, opening: Opening) -> bool:
         token = self.tokens.at(at)
-        is_tin = self.ends_at(at + 1) or self.place_at(at + 1) > 0 or self.tokens.at(at + 1) in THIRD_PERSONS
+        following = self.tokens.at(at + 1)
+        is_tin = following in ENDS | {"and"} or self.place_at(at + 1) > 0 or following in THIRD_PERSONS
         if token == "can" and words and is_tin:
             return False  # `a copper can`
         if token in ENDS or token in DETERMINERS or token in BREAKERS or token in LOOSE_COUNTS:
@@ -329,6 +347,9 @@ class PhraseReader(Lookahead):
             return True
         if token.endswith("ed") and self.tokens.at(at + 1) == "with":
             return True  # `a sky dotted with clouds`
+        is_saying = token in SAYING and self.tokens.at(at + 1) == TEXT_MARK
+        if is_saying or (token, self.tokens.at(at + 1)) in _SPORTS:
+            return True
         is_noun = token.endswith("ing") and self.tokens.at(at + 1) == "of"  # `a cutaway drawing of a ship`
         is_verbal = not is_noun and surface_of(token) is None and (self.is_participle_at(at) or is_past(token))
         is_compound_of_plural = opening.is_single and len(words) == 1  # `a farmers market`
@@ -351,6 +372,8 @@ class PhraseReader(Lookahead):
         """Read `a pair of shoes`, `a glass of water` or `a statue of a horse`, from its `of` on."""
         head = words[-1]
         inner, end = self.read(after + 1)
+        if self.tokens.at(after + 1) in DETERMINERS and self.tokens.at(after + 2) in {"other", "same"}:
+            return None, end  # `a finger of the other hand`
         if is_plural(head) and end > after + 2 and self.tokens.at(end - 1) in BASES and inner and not inner.is_plural:
             return None, end  # `shavings of wood lie on a bench`
         if head in INSUBSTANTIAL or (head == "number" and opening.is_definite):
@@ -363,18 +386,21 @@ class PhraseReader(Lookahead):
         if inner is None and is_abstract(singular(self.tokens.at(after + 1))) and singular(head) not in ANIMATE:
             return None, after  # `the passage of time` has no passage
         is_unnamed = (is_abstract(singular(head)) or is_abstract(head)) and head not in PICTURED
+        if inner is None and singular(head) in SCENES | _FIGURATIVE:
+            return None, after  # `a mountain of letters`
         if inner is None or is_unnamed or " of " in inner.thing.name:
             return self._phrase_of(words, opening), after
         thing = inner.thing
         has_article = self.tokens.at(after + 1) in {"a", "an"}
-        named = [*(thing.attributes if has_article else ()), plural(thing.name) if inner.is_plural else thing.name]
+        kept = [word for word in thing.attributes if has_article or not (colour_of(word) or surface_of(word))]
+        named = [*kept, plural(thing.name) if inner.is_plural else thing.name]
         article = [self.tokens.at(after + 1)] if has_article else []
         is_counted = inner.stated is not None and not has_article
         if is_counted or len(named) > 2:
             return self._phrase_of(words, opening), after
         phrase = self._phrase_of([*words, "of", *article, *named], opening, of=len(words))
         if phrase is not None and not has_article:
-            said = [word for word in thing.attributes if not is_participle(word)]  # no poster of racing legends races
+            said = [word for word in thing.attributes if word not in kept]  # no poster of racing legends races
             merged = tuple(dict.fromkeys((*phrase.thing.attributes, *said)))
             whole = Thing(phrase.thing.name, phrase.thing.count, phrase.thing.is_counted, merged)
             phrase = Phrase(whole, phrase.is_definite, phrase.is_sure, phrase.is_plural, phrase.stated)
@@ -384,7 +410,8 @@ class PhraseReader(Lookahead):
         """Return the phrase after a measure such as `a pair of`, with its count."""
         if phrase is None or phrase.thing.is_counted:
             return phrase
-        count = 1 if phrase.thing.name in PLURAL_ONLY else MEASURES.get(measure, 4)
+        is_one = phrase.thing.name.split()[-1] in PLURAL_ONLY | {"glasses", "glass"} and measure == "pair"
+        count = 1 if is_one or phrase.thing.name in PLURAL_ONLY else MEASURES.get(measure, 4)
         thing = Thing(phrase.thing.name, count, 1 < count < 4, phrase.thing.attributes)
         return Phrase(thing, phrase.is_definite, is_sure=True, is_plural=True, stated=-count)
 
@@ -406,7 +433,8 @@ class PhraseReader(Lookahead):
             if at < owner:  # `the younger woman's hand`: what stands before an owner is about the owner
                 nouns.append(word)
                 continue
-            if not nouns and (word in FILLERS or is_shade(word, following)):
+            is_degree = word.endswith("est") and is_plain_adjective(word)  # `the largest island` of those not shown
+            if not nouns and (word in FILLERS or is_degree or is_shade(word, following)):
                 continue
             attribute = attribute_of(word) if not nouns else None
             if attribute is None:
@@ -418,6 +446,8 @@ class PhraseReader(Lookahead):
         head = head_words[-1]
         if head == "glasses" and all(map(is_owner, nouns)) and of is None and opening.count is None:
             head = "eyeglasses"
+        if head in {"reading glasses", "safety glasses"}:
+            head = f"{head.split()[0]} eyeglasses"
         full_name = " ".join([*nouns, head, *words[len(head_words) :]])
         name = singular(full_name)
         is_group = name != full_name and plural(name) == full_name

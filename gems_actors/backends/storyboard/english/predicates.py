@@ -5,10 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CLOTHES
+from gems_actors.backends.storyboard.english.naming import is_known_noun
 from gems_actors.backends.storyboard.english.ownership import Ownership
 from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK
-from gems_actors.backends.storyboard.english.verbs import BASES, INTRANSITIVE, TRANSFERS, is_past
+from gems_actors.backends.storyboard.english.verbs import (
+    BASES,
+    INTRANSITIVE,
+    SINGULAR_VERBS,
+    THIRD_PERSONS,
+    TRANSFERS,
+    is_past,
+)
 from gems_actors.backends.storyboard.english.vocabulary import (
     COMPARATIVES,
     COPULAS,
@@ -45,6 +53,7 @@ _GERUNDS_AFTER: Final = frozenset(("after", "before", "by", "for", "of", "to", "
 _NEARLY: Final = frozenset(
     ("half", "almost", "nearly", "partially", "partly", "barely", "hardly", "scarcely", "never", "seemingly")
 ) | {"apparently", "slightly"}
+_REACHING: Final = frozenset(("reaching", "grabbing", "grasping", "set"))
 _MAX_GUISE_WORDS: Final = 6
 _EITHER: Final = frozenset(("either", "each", "both", "opposite", "one", "every"))
 _ENDS_OF: Final = frozenset(("side", "sides", "end", "ends", "corner", "corners"))
@@ -68,6 +77,7 @@ class Predicates(Ownership):
         if self.tokens.at(at) not in COPULAS | NEGATIVE_COPULAS:
             return None
         start = at + 1
+        self.has_predicate = True
         if self.tokens.at(start) in MISSING:
             self.lose(is_subject=True)
             return start
@@ -123,6 +133,7 @@ class Predicates(Ownership):
         if self.last is None:
             return None
         is_finite = word in _FINITE_HAVING and not self.is_relative and self.tokens.at(at - 1) not in JOINTS
+        self.has_predicate = self.has_predicate or is_finite
         owner = self.head if is_finite else self.owner_of_feature(at)
         if owner is None:
             self.lose()
@@ -191,12 +202,25 @@ class Predicates(Ownership):
             return self._place_of_none(at, at + length)
         if self.verb in TRANSFERS and spelled in {"to", "at"}:
             self.expect(subject, f"{self.verb} {spelled}", "action", span)
+        elif self._is_in_unknown(subject, PLACES[spelled], at + length):
+            self.tokens.doubt(at, self.phrases.read(at + length)[1])
+            self.lose()
         elif self.is_negated:
             self.expect(subject, f"not {PLACES[spelled]}", "position", span, is_negative=True)
         else:
             self.expect(subject, PLACES[spelled], "position", span)
         self.is_negated = False
         return at + length
+
+    def _is_in_unknown(self, subject: str, place: str, at: int) -> bool:
+        """Return whether somebody is in something that no table has, so that it may be worn: `a man in a jerkin`."""
+        phrase = self.phrases.read(at)[0]
+        return (
+            place == "inside"
+            and acts(subject)
+            and phrase is not None
+            and not is_known_noun(phrase.thing.name.split()[-1])
+        )
 
     def _place_of_none(self, at: int, end: int) -> int:
         """Take a place that stands before its subject, as in `on a table, a cat`, or whose subject is not known."""
@@ -215,7 +239,7 @@ class Predicates(Ownership):
         if phrase is None or self.tokens.at(after) != "," or not self._begins_clause(at):
             return end
         name = self.add(phrase, end, after)
-        if name is not None:
+        if name is not None and (phrase.is_plural or self.found.things[name].count == 1):  # `in the first panel`
             self.fronted = (PLACES[self.tokens.phrase(at, end)], name, (at, end))
         self.last = self.head = None
         return after + 1
@@ -237,8 +261,11 @@ class Predicates(Ownership):
         if word in _PHOTOGRAPHED:
             self.lose()
             return self.end_of_clause(at)
-        if word in INTRANSITIVE and self._is_before_noun(at):
-            return None  # `a skull and wilting tulips`
+        if self.tokens.at(at - 1) in PLACES and not self.phrases.is_participle_at(at) and not is_past(word):
+            return None  # `with picks and ropes`
+        is_listed = is_past(word) and self.tokens.at(at - 1) in JOINTS
+        if (is_listed or word in INTRANSITIVE) and self._is_before_noun(at):
+            return None  # `a skull and wilting tulips`, `a sail and patched flags`
         if word == "arranged" and self.tokens.at(at + 1) == "in":
             return self.phrases.read(at + 2)[1]  # `arranged in a circle` is inside no circle
         finite = self.phrases.verb_at(at)
@@ -253,6 +280,11 @@ class Predicates(Ownership):
             return at + 1
         is_next = self.tokens.at(at - 1) not in JOINTS
         subject = self.subject if finite and is_next else self.owner_of_action(at)
+        if finite and not is_next and self.tokens.at(at - 1) == "and":
+            subject = self.head  # `holds a shield painted with a raven and raises an axe`
+        if finite and self.is_rivalled and word in SINGULAR_VERBS:
+            self.lose(is_subject=True)  # `a glass with ice on the rim and a straw stands on a table`
+            return at + 1
         if subject is None or (self.pending is not None and finite is None):
             return None
         verb = finite or word
@@ -270,6 +302,7 @@ class Predicates(Ownership):
         if verb in _PERSONAL and not kinds.isdisjoint(CLOTHES | BODY_PARTS):
             self.lose()  # no beard wears sunglasses; who does was not understood
             return at + 1
+        self.has_predicate = self.has_predicate or finite is not None
         return self._predicate(at, verb, subject)
 
     def _is_nearly_so(self, at: int) -> bool:
@@ -296,6 +329,9 @@ class Predicates(Ownership):
         particle = self.tokens.phrase(after, after + length) if length else ""
         if not length and self.tokens.at(after) in PARTICLES:
             particle, length = self.tokens.at(after), 1
+        if particle == "for" and verb not in _REACHING:
+            self.lose()  # `decorated for a wedding` has no wedding to draw, `waiting for a train` no train yet
+            return max(self.phrases.read(after + 1)[1], after + 1)
         if verb == "made" and (particle, self.tokens.at(after + length)) == ("out", "of"):
             return self._material(at, after + length + 1, subject)
         if verb == "made" and particle in {"of", "from"}:
@@ -310,8 +346,6 @@ class Predicates(Ownership):
             return end + 1
         negative = "not " if self.is_negated else ""
         self.is_negated = False
-        if verb == "wearing" and particle == "":
-            end = after
         phrase, after_phrase = self.phrases.read(end)
         if particle == "between" and phrase is not None and not phrase.is_plural:
             full = particle  # `stuck between the hoop and the board` has two objects
@@ -330,11 +364,15 @@ class Predicates(Ownership):
             return end
         if is_past(verb):
             return self._state(at, end, after_phrase, subject, negative)
-        follower = self.tokens.at(at + 1)
-        if particle and (negative or (self.tokens.at(end) in DETERMINERS and not acts(subject))):
+        return self._without_object(at, after, particle, subject, negative + verb)
+
+    def _without_object(self, at: int, after: int, particle: str, subject: str, action: str) -> int:
+        """Take an action whose object was not understood, or that has none, as a property of its subject."""
+        end = after + len(particle.split())
+        if particle and (action.startswith("not ") or (self.tokens.at(end) in DETERMINERS and not acts(subject))):
             self.lose()  # `running down its side` says something else than `running`
-        elif particle or follower == "together" or self.tokens.at(after) in _ENDINGS:
-            if self.found.describe(subject, action=negative + verb):
+        elif particle or self.tokens.at(at + 1) == "together" or self.tokens.at(after) in _ENDINGS:
+            if self.found.describe(subject, action=action):
                 self.tokens.use(at, at + 1)
             if particle and self.tokens.at(end) not in _ENDINGS:
                 self.lose()  # where or at what it acts was not understood
@@ -379,7 +417,9 @@ class Predicates(Ownership):
             return start
         material = surface_of(noun) or attribute_of(noun) or f"made of {noun}"
         _, after = self.phrases.read(start)
-        if after > start + 2 and self.tokens.at(after - 1) in BASES:
+        while after > start + 1 and is_participle(self.tokens.at(after - 1)):
+            after -= 1  # `made of stained glass hanging in a window`
+        if after > start + 1 and self.tokens.at(after - 1) in BASES | THIRD_PERSONS:
             self.lose()  # `made of woven rattan hang`
             return after
         if after > start + 1:  # `made of ice cream`

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gems_actors.backends.storyboard.english.collecting import MAX_PROSE_THINGS, MAX_THINGS, Collector
-from gems_actors.backends.storyboard.english.kinds import ANIMATE, BODY_PARTS, CLOTHES, LEASHES, PAIRED
+from gems_actors.backends.storyboard.english.kinds import ANIMATE, BODY_PARTS, CLOTHES, LEASHES, PAIRED, SCENES, SEATS
 from gems_actors.backends.storyboard.english.lookahead import MAX_COUNT
 from gems_actors.backends.storyboard.english.phrases import Phrase, PhraseReader
 from gems_actors.backends.storyboard.english.tokens import Tokens
@@ -75,6 +75,10 @@ class Sentence:
         """Place, thing and words of `on a table`, where it stands before its subject."""
         self.group: str | None = None
         """The group of which `one` names a member."""
+        self.has_predicate = False
+        """Whether the subject of the clause has a finite verb."""
+        self.is_rivalled = False
+        """Whether the subject stands after `and`, and what was named before it has no verb yet, which may follow."""
         self.is_negated = False
         self.is_relative = False
         """Whether `that` or `who` stands before what follows, which is then about the last thing."""
@@ -169,10 +173,15 @@ class Sentence:
     def start_clause(self, name: str) -> None:
         if self.fronted is not None:
             place, target, span = self.fronted
-            self.found.relate(name, place, (target,), "position")
-            self.tokens.use(*span)
+            is_room = target.split()[-1] in SCENES | SEATS or place != "on top of"
+            if is_room or not acts(name):
+                self.found.relate(name, place, (target,), "position")
+                self.tokens.use(*span)
+            else:  # `on a counter, a woman is cutting a cake`
+                self.tokens.doubt(*span)
             self.fronted = None
         self.head = name
+        self.has_predicate = self.is_rivalled = False
         self.clause = [name]
         self.is_relative = False
         self.first = self.first or name

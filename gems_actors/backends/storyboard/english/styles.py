@@ -45,10 +45,15 @@ _LOOKS: Final = _listed(
 _ART_TERMS: Final = frozenset(_listed("chiaroscuro, impasto, bokeh, sfumato, tenebrism, grisaille, rococo, bauhaus"))
 """Terms that may stand before the kind of a picture, and that no storyboard can show."""
 _WEATHERS: Final = "sunny|rainy|snowy|foggy|cloudy|windy|stormy|misty"
+_AFTER_SETTINGS: Final = (
+    "and|with|as|while|at|on|by|under|near|next|to|for|in|over|behind|past|that|who|which|holding|wearing"
+)
+"""Words that may follow `in the dark` where that is the time, and no part of `in the dark window`."""
 _SETTINGS: Final = (
     r"(?:at|by|during the) night(?: ?time)?",
     r"at (?:sunset|sunrise|dawn|dusk|noon|midnight|twilight)",
-    r"in the (?:pouring |falling |heavy |light |deep )?(?:rain|snow|fog|mist|dark|wind)",
+    r"in the (?:pouring |falling |heavy |light |deep )?(?:rain|snow|fog|mist|dark|wind)"
+    rf"(?!\s(?!(?:{_AFTER_SETTINGS})\b)\w)",
     r"at (?:low|high) tide",
     r"in (?:early |late )?(?:january|february|april|june|july|august|september|october|november|december)",
     r"in the (?:moonlight|morning|evening|afternoon)",

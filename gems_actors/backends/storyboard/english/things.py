@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from gems_actors.backends.storyboard.english.naming import is_known_noun
 from gems_actors.backends.storyboard.english.phrases import Phrase
 from gems_actors.backends.storyboard.english.predicates import Predicates
 from gems_actors.backends.storyboard.english.sentence import acts
 from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, is_content
 from gems_actors.backends.storyboard.english.verbs import (
+    BASES,
     INTRANSITIVE,
     NOUNS_MOSTLY,
     PLURAL_VERBS,
@@ -38,6 +40,21 @@ _PRESENTING: Final = frozenset(
     )
 )
 """Verbs of a picture, and those that stand before their subject, as in `behind it stands a vase`."""
+_OF_PICTURES: Final = frozenset(
+    (
+        "frame",
+        "illustration",
+        "close-up",
+        "watercolor",
+        "painting",
+        "drawing",
+        "poster",
+        "infographic",
+        "artwork",
+        "logo",
+    )
+)
+_PARTICLES: Final = frozenset(("up", "down", "off", "out", "away", "over"))
 _TEMPORAL: Final = frozenset(("before", "after", "until", "during", "since", "because", "despite", "off"))
 """Words after which a phrase names what is not there, or not now."""
 _SHOWN: Final = frozenset(
@@ -81,6 +98,9 @@ class Things(Predicates):
             self.lose()  # `a panda next to a panda`
             self.found.uncount(phrase.thing.name)
             return True
+        if opening == "another" and phrase.stated == 1:
+            for name in [name for name in self.found.things if name.split()[-1] == phrase.thing.name.split()[-1]]:
+                self.found.uncount(name)  # `a mechanic robot repairing another robot`
         is_elsewhen = self.pending is None and self.tokens.at(at - 1) in _TEMPORAL and not acts(phrase.thing.name)
         is_of_unread = self.pending is None and self._is_of_unread(at)
         if is_elsewhen or is_of_unread or self._is_missing(phrase, after) or self._is_of_the_picture(phrase):
@@ -92,7 +112,8 @@ class Things(Predicates):
         """Add the thing of a phrase, as the object of a relation, as a subject or as neither."""
         before = self.tokens.at(at - 1)
         is_oblique = self.pending is None and self._is_oblique(at)
-        if self.pending is None and before == "of" and phrase.stated == 1:
+        is_more = self.tokens.at(at) == "another"
+        if phrase.stated == 1 and (is_more or (self.pending is None and before == "of")):
             phrase = replace(phrase, thing=replace(phrase.thing, is_counted=False))  # `two depictions of a woman`
         name = self.add(phrase, at, after)
         if name is None:
@@ -107,7 +128,9 @@ class Things(Predicates):
             self.lose()
             self.last = self.unowned = None if before in _THROUGH | {"of"} or before in PLACES else name
         else:
+            is_rivalled = before == "and" and self.head is not None and not self.has_predicate
             self.complete(name, after)
+            self.is_rivalled = is_rivalled and self.head == name
         if phrase.stated is not None and phrase.stated < -1 and number_of(self.tokens.at(at)) is not None:
             self.group = None  # in `three pairs of socks, one striped`, `one` is a pair
         elif phrase.is_plural and (self.group is None or self.attached != self.group):
@@ -127,8 +150,9 @@ class Things(Predicates):
         return is_so or not MISSING.isdisjoint(phrase.thing.attributes)
 
     def _is_of_the_picture(self, phrase: Phrase) -> bool:
-        """Return whether a phrase is `the frame` of the picture, and not one that was named before."""
-        return phrase.is_definite and phrase.thing.name == "frame" and "frame" not in self.found.things
+        """Return whether a phrase is `the frame` or `the illustration` itself, and not one that was named before."""
+        name = phrase.thing.name
+        return phrase.is_definite and name in _OF_PICTURES and name not in self.found.things
 
     def _is_of_unread(self, at: int) -> bool:
         """Return whether `of` stands between a phrase and a word that was not understood: `the price of tea`."""
@@ -142,7 +166,7 @@ class Things(Predicates):
         before = self.tokens.at(at - 1)
         if before == "of" and self.first is None:
             return False  # `product shot of a bottle on a slab`
-        return is_second_object or before in PLACES or before == "of" or self._follows_unread(at)
+        return is_second_object or before in PLACES or before in {"of", "to"} or self._follows_unread(at)
 
     def _follows_unread(self, at: int) -> bool:
         """Return whether the word before is a verb or another word that was not understood."""
@@ -155,7 +179,8 @@ class Things(Predicates):
     def _is_verb(self, phrase: Phrase, at: int, after: int) -> bool:
         """Return whether bare words are no thing: `grips a rock`, `to attract a mate`."""
         opening = self.tokens.at(at)
-        is_member = opening in {"another", "one", "other"} and after == at + 2
+        at += opening == "the" and self.tokens.at(at + 1) == "other"
+        is_member = self.tokens.at(at) in {"another", "one", "other"} and after == at + 2
         if is_member and (self.tokens.at(at + 1) in THIRD_PERSONS or self.tokens.at(at + 1) in PLURAL_VERBS):
             return True  # `one covers its eyes, another pours tea`
         is_bare = phrase.stated is None and not phrase.is_definite
@@ -168,6 +193,11 @@ class Things(Predicates):
         is_finite = word in SINGULAR_VERBS and word not in NOUNS_MOSTLY and after == at + 1
         if is_finite and at > 0 and before not in JOINTS | {".", ";"} and self.pending is None:
             return True  # `another one waits`
+        if self.named_until == at and after == at + 1 and phrase.is_plural and self.pending is None:
+            return True  # `a tractor without wheels rusts`
+        begins_object = self.begins_phrase(after) or self.tokens.at(after) in _PARTICLES
+        if word in BASES and before in JOINTS and begins_object and after == at + 1 and not is_known_noun(word):
+            return True  # `wave flags and hold up scarves`
         is_one = self.head is not None and self.found.things[self.head].count == 1
         begins_more = self.phrases.place_at(after) > 0 or self.tokens.at(after) in PARTICLES
         if is_one and word in THIRD_PERSONS and before in JOINTS and begins_more and after == at + 1:

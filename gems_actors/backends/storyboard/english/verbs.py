@@ -24,11 +24,12 @@ _VERBS: Final = word_set(
 _NOUNS_MOSTLY: Final = word_set(
     "roll bite press pass cross spill crash leave plant park train box rock sign face fire water fish nest land "
     "set hand race row ride look dance work camp shop watch drink cut type guard bow wave cover swing drop slice "
-    "point hammer comb brush lead step show light"
+    "point hammer comb brush lead step show light tie"
 )
 """Verbs whose forms are nouns more often: they count as verbs only before an article."""
 _DOUBLED: Final = word_set(
-    "sit run swim hug cut hit put set get dig jog skip hop clap wrap pet stir grin spin nap drip drop shop knit hum"
+    "chop plop trot plod nod sit run swim hug cut hit put set get dig jog skip hop clap wrap pet stir grin spin "
+    "nap drip drop shop knit hum"
 )
 _IRREGULAR_PAST: Final = (
     "sat:sit ate:eat held:hold wore:wear rode:ride stood:stand flew:fly ran:run drew:draw threw:throw caught:catch "
@@ -75,13 +76,13 @@ _PAST_PARTICIPLES: Final = word_set(
     "stuck bound fed led laid sold bitten ridden driven stolen slung struck strewn swollen taken eaten chosen "
     "clad caught made seen built drawn cut set hung held worn torn broken frozen written woven lit shown split "
     "bent grown blown thrown hidden fallen sewn handwritten carved spun strung swept dug known tied iced used "
-    "lost"
+    "lost mistaken shaken woken spoken forgotten bred wound overgrown slain sunk shrunk"
 )
 """Irregular participles; `set` and `seen` need a preposition."""
 PURPOSES: Final = word_set(
-    "rowing sailing warning charging camping dining cooking sewing hiking fishing boxing baking gardening "
-    "drinking writing reading swimming running walking riding climbing knitting painting measuring mixing serving "
-    "waiting landing"
+    "rolling folding sliding revolving rocking swinging punching shopping packing skipping rowing sailing warning "
+    "charging camping dining cooking sewing hiking fishing boxing baking gardening drinking writing reading "
+    "swimming running walking riding climbing knitting painting measuring mixing serving waiting landing"
 )
 """Participles that before a thing which does not act name its purpose: `a warning label` warns of nothing yet."""
 INTRANSITIVE: Final = word_set(
@@ -112,7 +113,11 @@ _PASSED: Final = (
         "steal stretch stroll strum struggle stumble suggest supervise support surprise surround suspect sway "
         "symbolize tell think thrive throw thunder tickle tiptoe toil topple toss tower trickle transform traverse "
         "trudge tug tumble twinkle twist unfold unfurl unpack unroll unveil unwrap urge vanish wade waddle wag wait "
-        "wake wander want weep welcome wear wiggle wipe wobble wrestle write yell"
+        "wake wander want weep come go get find let happen lose consider expect require decide develop produce choose "
+        "understand ask seek spell peer prowl soar hiss dangle bend hunch nod doze snore yelp bleat chirp croak "
+        "squawk flap frolic romp gobble gnaw lap tow haul hoist heave lug yank fling hurl lob dunk dribble skid "
+        "swerve veer careen teeter wobble sag droop wilt rustle creak rattle jingle toll glower beam squirm writhe "
+        "quarrel bicker scratch stomp skateboard strain welcome wear wiggle wipe wrestle write yell"
     )
     - _VERBS
 )
@@ -120,7 +125,7 @@ _PASSED_NOUNS: Final = word_set(
     "filter tilt ripple clash project curl line frame dot border block mirror streak wind turn blend echo "
     "highlight capture cradle burst cast jut spread swirl billow chat gather live tower drape blush plunge "
     "sparkle splash pose kick paw step stop start check hurdle land crack end form leak spray stack stain "
-    "sprinkle scratch shade crown frown race sound ring rock ship wave whip contrast"
+    "sprinkle scratch shade crown frown race smoke sound ring rock ship wave whip contrast"
 )
 """Verbs whose third person is a plural noun as often, so that it is a verb only with an object."""
 PASSED_VERBS: Final = frozenset(_third_person_of(verb) for verb in _PASSED - _PASSED_NOUNS)
@@ -130,6 +135,11 @@ THIRD_PERSONS: Final = frozenset((*SINGULAR_VERBS, *PASSED_VERBS, *PASSED_WITH_O
 BASES: Final = _VERBS | _PASSED | _PASSED_NOUNS
 PARTICIPLES_AS_BASES: Final = word_set("run cut hit put shut read set spread split cast burst overrun beset")
 """Verbs whose past participle is the verb itself: before `by` they are one."""
+TELLING: Final = word_set(
+    "listing lists describing describes explaining explains comparing compares announcing announces advertising "
+    "advertises promoting promotes illustrating illustrates detailing details summarizing summarizes"
+)
+"""Verbs of texts: what they tell of need not be in the picture."""
 IMPERATIVES: Final = word_set(
     "promote certify communicate explore imagine transform introduce combine aim add make ensure think visualize "
     "picture emphasize emphasise highlight focus avoid apply keep try incorporate convey evoke express craft "
@@ -142,5 +152,5 @@ IMPERATIVES: Final = word_set(
 @lru_cache(maxsize=4096)
 def is_past(word: str) -> bool:
     """Return whether a word is a past participle such as `painted` or `made`, and not `bed` or `seed`."""
-    word = word.removeprefix("un").removeprefix("over")
+    word = word.removeprefix("un").removeprefix("over").rpartition("-")[2]  # `leather-bound`
     return word in _PAST_PARTICIPLES or (word.endswith("ed") and len(word) > 4 and not word.endswith("eed"))

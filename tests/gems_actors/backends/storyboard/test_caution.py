@@ -234,6 +234,110 @@ def questions_of(prompt: str) -> list[str]:
         pytest.param(
             "triangles in yellow, black and white", "Is the style of the image black and white?", id="colours, no style"
         ),
+        pytest.param(
+            "a queen holds a shield painted with a raven and raises an axe",
+            "Is the queen painted with the raven?",
+            id="second verb",
+        ),
+        pytest.param(
+            "a perfume bottle made of faceted glass sits on a bed",
+            "Is the perfume bottle shown made of faceted glass sits?",
+            id="made of, sits",
+        ),
+        pytest.param(
+            "a mechanic robot repairing another robot",
+            "Is there exactly one robot in the image?",
+            id="another of a kind",
+        ),
+        pytest.param("astronauts with picks and ropes", "Are the astronauts picking?", id="with, like a verb"),
+        pytest.param(
+            "a mountain of unread letters on a desk", "Is there a mountain in the image?", id="figure of speech"
+        ),
+        pytest.param(
+            "a counter covered in flour, a rolling pin and a tray",
+            "Is the counter covered in the tray?",
+            id="bare and not bare",
+        ),
+        pytest.param(
+            "a horse's mane blowing as it gallops along the shore",
+            "Is the horse's mane galloping along the shore?",
+            id="owner or owned",
+        ),
+        pytest.param(
+            "two workers, the other drinks from a thermos", "Are there any drinks in the image?", id="the other drinks"
+        ),
+        pytest.param("a rubber duck floating among real ducks", "Is the duck real?", id="among others"),
+        pytest.param("a poster of the solar system", "Is the poster of system solar?", id="adjective of the second"),
+        pytest.param("a kangaroo boxing a punching bag", "Is the bag punching?", id="purpose"),
+        pytest.param("her reflection in the dark window", "Is the scene set in the dark?", id="the dark window"),
+        pytest.param("a mouse in a comic with two panels", "Is there exactly one mouse in the image?", id="panels"),
+        pytest.param("a small bowl of red bean soup", "Is the bowl of bean soup red?", id="red bean"),
+        pytest.param(
+            "an astronaut plants a flag with a smiley face on it",
+            "Is the astronaut with the smiley face?",
+            id="with, on it",
+        ),
+        pytest.param("a teddy bear without one eye", "Is the teddy bear without an eye?", id="without one"),
+        pytest.param(
+            "an elephant and a baby elephant", "Is there exactly one elephant in the image?", id="young of a kind"
+        ),
+        pytest.param(
+            "a glass with a slice of lemon and a sprig of mint stands on a railing",
+            "Is the sprig of mint standing on the railing?",
+            id="verb of the whole",
+        ),
+        pytest.param(
+            "a hedgehog in a red sweater ice skating", "Is there a sweater ice in the image?", id="ice skating"
+        ),
+        pytest.param(
+            "a man leans on a railing and smokes, a bird above", "Is the man leaning on the smokes?", id="and smokes"
+        ),
+        pytest.param("a finger of the other hand", "Is there a finger of hand in the image?", id="of the other"),
+        pytest.param(
+            "a fox with a fish in its mouth crossing a stream", "Is the fish crossing the stream?", id="crossing"
+        ),
+        pytest.param(
+            "a girl in a raincoat and red boots who is crouching beside a puddle",
+            "Are the boots crouching beside the puddle?",
+            id="who",
+        ),
+        pytest.param(
+            "a hall decorated for a winter wedding", "Is there a winter wedding in the image?", id="decorated for"
+        ),
+        pytest.param(
+            "an assistant chops onions with tears in her eyes", "Is the assistant tearing in the eyes?", id="with tears"
+        ),
+        pytest.param(
+            "a green tractor without wheels rusts in the grass",
+            "Are there any rusts in the image?",
+            id="without wheels rusts",
+        ),
+        pytest.param("fans wave flags and hold up scarves", "Is there a hold in the image?", id="and hold up"),
+        pytest.param(
+            "a robot painting flowers on a canvas", "Is there a robot painting in the image?", id="painting flowers"
+        ),
+        pytest.param(
+            "a menu listing three dishes: soup, pasta and fish",
+            "Are there exactly three dishes in the image?",
+            id="listing",
+        ),
+        pytest.param(
+            "penguins wearing bow ties in an elevator", "Are the penguins tying in the elevator?", id="bow ties"
+        ),
+        pytest.param(
+            "a boy feeding a carrot to a donkey over a fence", "Is the donkey above the fence?", id="over a fence"
+        ),
+        pytest.param(
+            "a red umbrella forgotten on a bench", "Is there an umbrella forgotten in the image?", id="forgotten"
+        ),
+        pytest.param(
+            "a butterfly made of stained glass hanging in a window",
+            "Is the butterfly shown made of stained glass hanging?",
+            id="made of, hanging",
+        ),
+        pytest.param(
+            'a poster on the wall announces "NEON"', "Are there any wall announces in the image?", id="announces"
+        ),
     ],
 )
 def test_nothing_is_asked_that_the_prompt_does_not_say(prompt: str, not_asked: str) -> None:
@@ -306,6 +410,8 @@ def test_what_is_passed_by_is_listed(prompt: str, listed: str) -> None:
         ("a pile of laundry", "Is there a pile of laundry in the image?"),
         ("two water towers", "Are there any water towers in the image?"),
         ("an energy drink can on a desk", "Is there an energy drink can in the image?"),
+        ("a waiter carrying a tray with three glasses", "Is the tray with the glasses?"),
+        ("twenty-five candles", "Are there exactly 25 candles in the image?"),
     ],
 )
 def test_more_of_plain_english_is_understood(prompt: str, asked: str) -> None:
