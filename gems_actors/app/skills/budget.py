@@ -11,13 +11,12 @@ from math import inf
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from gems_actors.app.bulk.folder import inspect_folder
 from gems_actors.app.bulk.recipe import hooks_of, replaced_roles
 from gems_actors.app.bulk.rows import Row
 from gems_actors.app.bulk.running.limits import NOTHING, Allowance, Cost
 from gems_actors.app.options import DrawOptions, draw_settings
+from gems_actors.app.skills.learn_files import read_json
 from gems_actors.app.skills.learn_interface import LearnOptions
 from gems_actors.config import MeshConfig, VerifyConfig
 from gems_actors.errors import UsageError
@@ -27,6 +26,8 @@ from protocol.messages import SkillProposal
 
 CALLS_BEFORE_LAST_ROUND: Final = 128
 """Calls after which a picture begins no other round if calls are limited; five rounds of 20 requirements cost 112."""
+ASKED: Final = "asked.json"
+"""File with how often the curator was asked for a proposal."""
 CALLS_OF_PROPOSAL: Final = 2
 """Calls of the curator for a proposal: a model may repair its answer once, here and below."""
 _CALLS_OF_STEP: Final = 2
@@ -101,15 +102,16 @@ class Spending:
         """Count everything on disk again."""
         self.images = self.calls = 0
         self._reserved = NOTHING
-        """What failed pictures and a proposal without an answer may have cost."""
+        """What failed pictures and questions to the curator without an answer may have cost."""
         bulks = [self._folder / "evidence", *sorted(self._folder.glob("proposals/*/with*"))]
         for bulk in (bulk for bulk in bulks if (bulk / "run.json").exists()):
             self._count_bulk(bulk)
         for folder in self._folder.glob("proposals/*"):
-            if (path := folder / "proposal.json").exists():
-                self.calls += msgspec.json.decode(path.read_bytes(), type=SkillProposal).spent.calls
-            else:
-                self._reserved = self._reserved.plus(Cost(calls=CALLS_OF_PROPOSAL))
+            unanswered = read_json(folder / ASKED, int) or 0
+            if (proposal := read_json(folder / "proposal.json", SkillProposal)) is not None:
+                self.calls += proposal.spent.calls
+                unanswered = max(0, unanswered - 1)
+            self._reserved = self._reserved.plus(Cost(calls=CALLS_OF_PROPOSAL), unanswered)
 
     def _count_bulk(self, bulk: Path) -> None:
         images = 0

@@ -4,7 +4,7 @@
     evidence/                    with prompts: the bulk that draws those that give evidence
     evidence.json                what its refinements achieved, as the curator is shown it
     skills/                      the skill to change and the candidates, as the mesh of this command offers them
-    proposals/1/proposal.json    what the curator proposed, and its cost
+    proposals/1/proposal.json    what the curator proposed, and its cost; asked.json, how often it was asked
     proposals/1/without, with/   the two bulks of its trial, with trial.json and trial.html
     proposals/1/verdict.json     whether it was accepted, and why
     result.json                  the end of it
@@ -27,7 +27,7 @@ from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.interrupts import open_interrupts
 from gems_actors.app.options import DrawOptions
 from gems_actors.app.picture_files import OutputError, check_writable, write_whole
-from gems_actors.app.skills.budget import Spending, check_calls, limits_of, most_of
+from gems_actors.app.skills.budget import ASKED, Spending, check_calls, limits_of, most_of
 from gems_actors.app.skills.evidence import Distilled, distil
 from gems_actors.app.skills.learn_files import read_json, write_json, write_records
 from gems_actors.app.skills.learn_interface import LearnOptions, Outcome, Result, Verdict
@@ -187,6 +187,7 @@ class _Learner:
             if not self._spending.can_propose():
                 return None, "budget_spent"
             folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / ASKED, (read_json(folder / ASKED, int) or 0) + 1)
             self._view.say(f"proposal {number}: asking the curator")
             proposal = await self._bench.mesh.ask(self._request(number, evidence))
             write_json(folder / "proposal.json", proposal)

@@ -14,9 +14,11 @@ import trio
 from actors.curator import Curator
 from gems_actors.actor import Actor, answers
 from gems_actors.app.bulk.rows import rows_of
+from gems_actors.app.bulk.running.limits import ANYTHING, NOTHING
+from gems_actors.app.skills.budget import Spending
 from gems_actors.app.skills.learn_interface import LearnOptions
 from gems_actors.app.skills.learning import run
-from gems_actors.errors import UsageError
+from gems_actors.errors import BackendError, UsageError
 from protocol.messages import ProposeSkill, SkillEdit, SkillProposal, Spent
 from skills import check_skill, load_skill
 from skills.editing import skill_text
@@ -186,6 +188,30 @@ async def test_pictures_that_fail_count_as_the_most_that_one_may_cost(tmp_path: 
             failures = (tmp_path / "learn/evidence/failed.jsonl").read_text().splitlines()
             assert failures
             assert result.calls + MOST_CALLS * len(failures) <= 2_000
+
+
+async def test_a_curator_that_fails_is_asked_only_while_its_calls_are_left(tmp_path: Path) -> None:
+    asked = 0
+
+    class FailingCurator(Actor):
+        role = "curator"
+
+        @answers
+        async def propose(self, request: ProposeSkill) -> SkillProposal:
+            nonlocal asked
+            await trio.lowlevel.checkpoint()
+            asked += 1
+            raise BackendError("no proposal here")
+
+    async with open_school(tmp_path, FailingCurator) as options:
+        with pytest.raises(BackendError, match="no proposal here"):
+            await run(replace(options, max_calls=5_000))
+        assert asked == 1
+        calls = Spending(tmp_path / "learn", ANYTHING, {"evidence": NOTHING}).calls
+        with pytest.raises(BackendError, match="no proposal here"):
+            await run(replace(options, max_calls=calls + 5))
+        assert (await run(replace(options, max_calls=calls + 5))).outcome == "budget_spent"
+        assert asked == 2, "two failures may have cost four calls"
 
 
 async def test_fewer_calls_than_a_picture_may_cost_are_refused(tmp_path: Path) -> None:
