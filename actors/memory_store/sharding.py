@@ -54,7 +54,8 @@ def read_layouts(data_path: Path) -> tuple[int, ...]:
     except FileNotFoundError:
         layouts = ()
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: expected a number of shards up to {MAX_SHARDS} a line, got: {error}") from error
+        reason = os_reason(error) if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: expected a number of shards up to {MAX_SHARDS} a line, got: {reason}") from error
     return layouts or tuple(range(1, _count_folders(data_path) + 1))
 
 

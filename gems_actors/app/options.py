@@ -181,8 +181,8 @@ class DrawOptions:
         Raises:
             UsageError: the seed or the strategy is impossible, or strategy, images and rounds contradict one another.
         """
-        if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
-            raise UsageError(f"--seed: expected 0 to {MAX_SEED}, got {self.seed}")
+        if self.seed is not None and (type(self.seed) is not int or not 0 <= self.seed <= MAX_SEED):
+            raise UsageError(f"--seed: expected 0 to {MAX_SEED}, got {self.seed!r}")
         chosen = {name: getattr(self, name) for name in _SETTINGS}
         candidates = self.candidates
         if candidates is None and self.images is not None and self.strategy in (None, "gems"):
@@ -230,9 +230,14 @@ def draw_settings(config: MeshConfig, options: Mapping[str, Any]) -> DrawSetting
     """
     chosen = {_SETTINGS[name]: value for name, value in options.items()}
     if "size" in chosen:
-        chosen["width_px"], chosen["height_px"] = chosen.pop("size")
+        try:
+            chosen["width_px"], chosen["height_px"] = chosen.pop("size")
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"size: expected width and height in pixels, got {options['size']!r}") from error
     try:
         Checker(Path(), ()).check(chosen, DrawSettings)
     except ConfigError as error:
-        raise UsageError(f"options: {error}") from error
+        setting, colon, reason = str(error).partition(":")
+        named = {setting: name for name, setting in _SETTINGS.items()} | {"width_px": "size", "height_px": "size"}
+        raise UsageError(f"{named.get(setting, setting)}{colon}{reason}") from error
     return DrawSettings(**{**msgspec.structs.asdict(config.draw), **chosen})

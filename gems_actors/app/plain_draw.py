@@ -6,14 +6,13 @@ import base64
 import html
 import io
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-import structlog
 import trio
 
 from gems_actors.app.interrupts import open_interrupts
@@ -25,6 +24,7 @@ from gems_actors.app.references.pictures import BadReferenceError, GivenImage, R
 from gems_actors.app.session import open_session, start_or_connect
 from gems_actors.config import MeshConfig
 from gems_actors.errors import UsageError
+from gems_actors.ops.log_setup import kept_logging
 from gems_actors.terminal_text import printable
 from protocol.envelope import Lane
 from protocol.messages import AppendRecord, Attempt, DrawPicture, MemoryMode, Picture, RunBegun
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _SIDE_IN_NOTEBOOK_PX = 160
+ParsedT = TypeVar("ParsedT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ def draw(
         candidates=candidates,
         strategy=strategy,
         images=images,
-        size=parse_size(size) if isinstance(size, str) else size,
+        size=_parsed("size", parse_size, size) if isinstance(size, str) else size,
         steps=steps,
         guidance=guidance,
         negative_prompt=negative_prompt,
@@ -174,15 +175,17 @@ def draw(
         config_file=None if config is None else Path(config),
         overrides=tuple(settings),
         preset=preset,
-        router=None if router is None else parse_address(router),
+        router=None if router is None else _parsed("router", parse_address, router),
     )
-    with _kept_logging():
+    with kept_logging():  # the mesh configures the log of this process
         return _run_in_thread(options, prompt, references)
 
 
 def _checked(
     prompt: str, image: GivenImage | Sequence[GivenImage], strength: float | None
 ) -> tuple[str, Sequence[Reference]]:
+    if not isinstance(prompt, str):
+        raise UsageError(f"prompt: expected text, got {type(prompt).__name__}")
     try:
         prompt, references = check_prompt(prompt), read_references(image)
     except PromptError as error:
@@ -192,6 +195,13 @@ def _checked(
     if strength is not None and not references:
         raise UsageError("strength: expected it with an image, got it alone")
     return prompt, references
+
+
+def _parsed(argument: str, parse: Callable[[str], ParsedT], text: str) -> ParsedT:
+    try:
+        return parse(text)
+    except UsageError as error:
+        raise UsageError(f"{argument}: {error}") from error
 
 
 def _run_in_thread(options: DrawOptions, prompt: str, references: Sequence[Reference]) -> Drawing:
@@ -209,6 +219,8 @@ def _run_in_thread(options: DrawOptions, prompt: str, references: Sequence[Refer
         future = thread.submit(trio.run, run)
         try:
             drawing = future.result()
+        except UsageError as error:
+            raise UsageError(str(error).replace("--", "")) from error  # options of commands are arguments here
         except KeyboardInterrupt:
             with suppress(trio.RunFinishedError):
                 if tokens:
@@ -257,19 +269,6 @@ def _drawing_of(picture: Picture, data: Sequence[bytes], seed: int, config: Mesh
 def _met_by_question(attempt: Attempt, questions: Mapping[str, str]) -> dict[str, bool | None]:
     known: dict[str, bool | None] = {"met": True, "unmet": False, "unsure": None}
     return {questions[verdict.requirement]: known[verdict.answer] for verdict in attempt.verdicts}
-
-
-@contextmanager
-def _kept_logging() -> Iterator[None]:
-    """Restore the caller's own configuration of structlog, which the mesh replaces in this process."""
-    was_configured, before = structlog.is_configured(), structlog.get_config()
-    try:
-        yield
-    finally:
-        if was_configured:
-            structlog.configure(**before)
-        else:
-            structlog.reset_defaults()
 
 
 def _decoded(data: bytes) -> Image.Image:

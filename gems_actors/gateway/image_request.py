@@ -15,7 +15,7 @@ from gems_actors.app.options import DrawOptions, budget_of, draw_settings, parse
 from gems_actors.app.picture_files import PictureFormat
 from gems_actors.app.prompts import PromptError, check_prompt, check_text
 from gems_actors.config import MeshConfig
-from gems_actors.config.checks import Checker
+from gems_actors.config.checks import Checker, shown
 from gems_actors.config.presets import PRESETS, with_preset
 from gems_actors.errors import ConfigError, UsageError
 from gems_actors.gateway.api_errors import ApiError
@@ -68,7 +68,7 @@ class ImageFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     negative_prompt: Annotated[str, Meta(max_length=MAX_PROMPT_CHARS)] | None = None
     num_inference_steps: Steps | None = None
     guidance_scale: Annotated[float, Meta(ge=0.0, le=MAX_GUIDANCE)] | None = None
-    gems: GemsFields = GemsFields()
+    gems: Annotated[GemsFields, Meta(description="an object")] = GemsFields()
 
 
 ImageFieldsT = TypeVar("ImageFieldsT", bound=ImageFields)
@@ -153,7 +153,7 @@ def parse_json(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise ApiError(400, "body: expected JSON, got one that is nested too deep", code="invalid_json") from None
     if not isinstance(tree, dict):
-        raise ApiError(400, f"body: expected an object, got {type(tree).__name__}", code="invalid_json")
+        raise ApiError(400, f"body: expected an object, got {shown(tree)}", code="invalid_json")
     return tree
 
 
@@ -222,7 +222,7 @@ def checked_prompt(text: str) -> str:
 
 def field_error(text: str) -> ApiError:
     """Return the answer to a field that is wrong, from the text of its check: `size: expected ..., got ...`."""
-    text = re.sub(r"^options: ", "", text).replace("--", "")
+    text = text.replace("--", "")
     named = re.match(r"[a-z_.]+(?=: )", text)
     return _impossible(named[0] if named else None, text)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import threading
 import time
-from collections.abc import Callable
-from typing import TextIO, cast
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
 
 import structlog
 
@@ -39,6 +41,44 @@ def configure_logging(settings: LogConfig, **bound: str) -> None:
     )
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)
+
+
+class _KeptConfiguration:
+    """The configuration of structlog that a program had before it called us, until the last of its calls ends."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._before: dict[str, Any] | None = None
+
+    def keep(self) -> None:
+        with self._lock:
+            if self._calls == 0:
+                self._before = structlog.get_config() if structlog.is_configured() else None
+            self._calls += 1
+
+    def restore(self) -> None:
+        with self._lock:
+            self._calls -= 1
+            if self._calls:
+                return
+            if self._before is None:
+                structlog.reset_defaults()
+            else:
+                structlog.configure(**self._before)
+
+
+_KEPT = _KeptConfiguration()  # one for the process, as the configuration itself
+
+
+@contextmanager
+def kept_logging() -> Iterator[None]:
+    """Restore the caller's own configuration of structlog at the end; of calls in several threads, that of the last."""
+    _KEPT.keep()
+    try:
+        yield
+    finally:
+        _KEPT.restore()
 
 
 def _escape_values(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

@@ -39,8 +39,8 @@ class _WebhookFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class _JobFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    prompts: tuple[_Prompt, ...]
-    webhook: _WebhookFields | None = None
+    prompts: tuple[Annotated[_Prompt, Meta(description="text, or an object with prompt and seed")], ...]
+    webhook: Annotated[_WebhookFields, Meta(description="an object")] | None = None
 
 
 class _GivenFields(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -115,7 +115,7 @@ function keyOf() {
 function listOf(jobs) {
   return el("ul", { class: "panel list" }, jobs.map((job) => el("li", {},
     el("a", { href: `#/job/${job.id}` }, job.prompt ?? job.id),
-    el("span", { class: "quiet" }, `${job.counts.done} of ${job.counts.total} drawn `, statusOf(job), " ", moment(job.created_at)))));
+    el("span", { class: "quiet" }, `${job.counts.done} of ${job.counts.total} drawn `, statusOf(job), " · ", moment(job.created_at)))));
 }
 
 function statusOf(job) {

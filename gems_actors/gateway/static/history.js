@@ -25,10 +25,10 @@ function runItem(run) {
   const total = run.total === null ? "" : ` of ${count(run.total)}`;
   return el("li", {},
     el("span", {}, el("a", { href: `#/run/${encodeURIComponent(run.run)}` }, run.what || run.run), el("br"),
-      el("span", { class: "quiet" }, run.run)),
+      run.what && el("span", { class: "quiet" }, run.run)),
     el("span", { class: "quiet" }, `${count(run.ended)}${total} ended, ${count(run.all_met)} with all met `,
       run.failed > 0 && badge("unmet", `${count(run.failed)} failed`), run.running > 0 && badge("unsure", `${count(run.running)} running`),
-      run.phase !== "running" && badge("unmet", run.phase), " ", moment(run.began_at)));
+      run.phase !== "running" && badge("unmet", run.phase), " · ", moment(run.began_at)));
 }
 
 /** Shows a run: progress, what it achieved by round and by kind, costs, failures, and its trajectories. */

@@ -73,8 +73,8 @@ def test_options_take_the_place_of_configured_settings() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (DrawOptions(rounds=0), "options: max_rounds: expected a whole number of at least 1, got 0"),
-        (DrawOptions(size=(8, 64)), "options: width_px: expected a whole number of at least 16, got 8"),
+        (DrawOptions(rounds=0), "rounds: expected a whole number of at least 1, got 0"),
+        (DrawOptions(size=(8, 64)), "size: expected a whole number of at least 16, got 8"),
         (DrawOptions(strategy="worst"), "--strategy: expected one of single, rewrite, best-of-n, gems, got 'worst'"),
         (DrawOptions(seed=2**70), f"--seed: expected 0 to {MAX_SEED}, got {2**70}"),
     ],

@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -117,16 +118,26 @@ async def test_a_draw_under_trio_is_refused_because_it_would_block_the_loop() ->
         draw("a red fox")
 
 
+draw_untyped: Any = draw
+"""`draw` as programs without type checkers call it."""
+
+
 @pytest.mark.parametrize(
     ("call", "line"),
     [
         (partial(draw, " "), "prompt: expected a prompt of 1 to 32,000 characters, got an empty one"),
-        (partial(draw, "x", size="0x9"), "expected WIDTHxHEIGHT such as 768x512"),
-        (partial(draw, "x", router="here"), "expected an address such as tcp://HOST:PORT"),
+        (partial(draw_untyped, None), "prompt: expected text, got NoneType"),
+        (partial(draw_untyped, b"a cat"), "prompt: expected text, got bytes"),
+        (partial(draw, "x", size="0x9"), "size: expected WIDTHxHEIGHT such as 768x512"),
+        (partial(draw_untyped, "x", size=(64, 64, 3)), "size: expected width and height in pixels, got (64, 64, 3)"),
+        (partial(draw_untyped, "x", size=(64.0, 64.0)), "size: expected a whole number, got 64.0"),
+        (partial(draw_untyped, "x", rounds="3"), 'rounds: expected a whole number, got "3"'),
+        (partial(draw, "x", router="here"), "router: expected an address such as tcp://HOST:PORT"),
+        (partial(draw_untyped, "x", seed="7"), "seed: expected 0 to 4294967295, got '7'"),
         (partial(draw, "x", image="no.png"), "image: no.png: expected a readable file, got: No such file or directory"),
         (partial(draw, "x", strength=0.5), "strength: expected it with an image, got it alone"),
         (partial(draw, "x", image=b"GIF", strength=2), "image: expected a complete PNG, JPEG or WebP picture"),
-        (partial(draw, "x", seed=-1), "--seed: expected 0 to 4294967295, got -1"),
+        (partial(draw, "x", seed=-1), "seed: expected 0 to 4294967295, got -1"),
     ],
 )
 def test_impossible_arguments_are_refused_in_one_line(call: partial[Drawing], line: str) -> None:

@@ -88,6 +88,7 @@ _CASES: list[tuple[list[str | bytes], int, str]] = [
     (["scale", "poet=2"], USAGE, "ROLE=N: expected one of conductor, planner,"),
     (["role", "poet", "--router", "ipc:///nowhere/router.ipc"], USAGE, "NAME: expected one of conductor, planner,"),
     (["skills", "show", "poetry"], USAGE, "ID: expected one of the skills aesthetic-drawing,"),
+    (["memory", "runs", "--data", "good.txt"], BAD_CONFIG, "a number of shards up to 256 a line, got: Not a directory"),
     (["skills", "check", "nowhere"], USAGE, "PATH: nowhere: expected a folder, got: No such file"),
 ]  # fmt: skip
 _CASES_WITHOUT_MESH: list[tuple[list[str | bytes], int, str]] = [

@@ -139,6 +139,7 @@ async def test_models_are_the_image_model_with_each_strategy(tmp_path: Path) -> 
         ({"background": "transparent"}, "background", "auto, opaque"),
         ({"extra_body": {"seed": -1}}, "seed", "at least 0"),
         ({"extra_body": {"sede": 1}}, "sede", "did you mean seed?"),
+        ({"extra_body": {"gems": 3}}, "gems", "gems: expected an object, got 3"),
         ({"extra_body": {"gems": {"rounds": 65}}}, "gems.rounds", "at most 64"),
         ({"extra_body": {"gems": {"rounds": 3, "images": 3}}}, "images", "got both"),
         ({"model": "storyboard", "extra_body": {"gems": {"candidates": 2}}}, "strategy", "candidates"),

@@ -51,6 +51,3 @@ class Garden:
             return seed
         digest = hashlib.blake2b(f"{seed}\0{self._rules}".encode("utf-8", "backslashreplace"), digest_size=4).digest()
         return int.from_bytes(digest, "big")
-
-
-NOTHING_PLANTED: Final = Garden((), "")
