@@ -62,9 +62,10 @@ def _without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
     """Return the scene without counts of what may be shown again, under another name or in another panel."""
     heads = Counter(thing.name.split()[-1] for thing in scene.things)
     is_in_panels = not {"panel", "panels", "storyboard"}.isdisjoint(tokens.words)
+    has_more = any(word == "ones" and not is_used for word, is_used in zip(tokens.words, tokens.is_used, strict=True))
     for thing in scene.things:
         head = thing.name.split()[-1]
-        is_repeated = is_in_panels and head != "panel"
+        is_repeated = (is_in_panels and head != "panel") or (has_more and thing.count > 1)
         is_one_of_more = heads[head] > 1 and thing.name == head  # `an elephant and a baby elephant`
         if thing.is_counted and (is_repeated or is_one_of_more or _is_counted_again(head, tokens)):
             scene = scene.with_thing(replace(thing, is_counted=False))

@@ -12,6 +12,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     COMPARATIVES,
     COPULAS,
     DETERMINERS,
+    FILLERS,
     HAVING,
     MISSING,
     NEGATIONS,
@@ -69,7 +70,7 @@ class Absences(Sentence):
         if member is None:
             return None
         count, attributes, after = member
-        if attributes[0].endswith("est"):
+        if attributes[0].endswith("est") or attributes[0] in FILLERS:
             return self._pass_by_members(at, self.group)  # `the nearest one striped`
         group = self.group
         if self.found.split(group, count, attributes) is not None:
@@ -194,11 +195,33 @@ class Absences(Sentence):
             self.named_until = after
             joint = self.tokens.at(after)
             start = after + 1
+            if joint == "," and self._lists_denied(start):
+                start += self.tokens.at(start) in {"or", "nor"}
+                if self.tokens.at(start) in {"other", "others"}:
+                    self.lose()  # `no trees, buildings or other people`
+                    return self.end_of_clause(start)
+                continue
+            if joint in {"or", "nor"} and self.tokens.at(start) in {"other", "others"}:
+                self.lose()
+                return self.end_of_clause(start)
             if joint not in {"and", "or", "nor"} or (joint == "and" and self.tokens.at(start) in DETERMINERS):
                 return after
             following, end = self.phrases.read(start)
             if following is None or (joint == "and" and self.phrases.begins_predicate(following, end)):
                 return after
+
+    def _lists_denied(self, at: int) -> bool:
+        """Return whether what is denied goes on: bare words, commas and then `or`, as in `no trees, cars or people`."""
+        while self.tokens.at(at) not in {".", ";"}:
+            if self.tokens.at(at) in {"or", "nor"}:
+                return True
+            phrase, end = self.phrases.read(at)
+            if phrase is None or phrase.stated is not None or phrase.is_definite:
+                return False
+            if self.tokens.at(end) not in {",", "or", "nor"}:
+                return False
+            at = end + (self.tokens.at(end) == ",")
+        return False
 
     def _is_vague_denial(self, word: str, following: str) -> bool:
         """Return whether a word denies something that no requirement can deny: a car missing a wheel has others."""

@@ -90,9 +90,7 @@ class ClauseReader(Things):
             self.is_negated = self.tokens.at(at + 1) != "only"
             self.tokens.use(at, at + 1)
             return at + 1
-        is_each = word in {"each", "every"} and self.tokens.at(at + 1) != "other" and self.pending is None
-        if is_each or word in _SUPPOSING:
-            self.lose()
+        if self._is_passed_by_clause(at):
             return self.end_of_clause(at)
         if word in _LIKENING:
             return self._likeness(at)
@@ -106,15 +104,29 @@ class ClauseReader(Things):
             self.lose()
             return at + 1
         if is_adverb(word):
-            is_verb_next = self.named_until == at and self._is_unknown(at + 1)
-            if is_verb_next:
-                self.lose()
-            return at + 1 + is_verb_next
+            return self._adverb(at)
         if word in _RELATIVES and self.last:
             return self._relative(at)
         if word in _RELATIVES and (self.phrases.is_passed_verb(at + 1) or is_content(self.tokens.at(at - 1))):
             return at + 2
         return self.thing(at)
+
+    def _adverb(self, at: int) -> int:
+        """Pass by an adverb, and by a verb after it that no table has."""
+        is_verb_next = self.named_until == at and self._is_unknown(at + 1)
+        if is_verb_next:
+            self.lose()
+        return at + 1 + is_verb_next
+
+    def _is_passed_by_clause(self, at: int) -> bool:
+        """Return whether the rest of a clause is passed by: what each one does, or what would be so."""
+        word, following = self.tokens.at(at), self.tokens.at(at + 1)
+        is_each = word in {"each", "every"} and following != "other" and self.pending is None
+        is_relative = word == "from" and following in {"which", "whom"}
+        if is_each or is_relative or word in _SUPPOSING:
+            self.lose(is_subject=is_relative)
+            return True
+        return False
 
     def _is_pronominal(self, at: int) -> bool:
         """Return whether `one` stands for a noun: `the younger one`, `the middle one`, `each one`."""
@@ -129,6 +141,8 @@ class ClauseReader(Things):
     def _likeness(self, at: int) -> int:
         """Pass by a phrase after `for`, `like` or `than`, except `than` or `about` before a number."""
         self.lose()
+        if self.tokens.at(at - 1) == "of" and number_of(self.tokens.at(at + 1)) is not None:
+            return at + 2  # `a boy of about ten`
         if number_of(self.tokens.at(at + 1)) is not None and self.tokens.at(at) in {"about", "than"}:
             return at + 1
         return max(self.phrases.read(at + 1)[1], at + 1)
@@ -196,7 +210,12 @@ class ClauseReader(Things):
     def _comparison_end(self, at: int) -> int:
         """Return the index after `as if it slept`, `as tall as a house` or `as a pirate`, else 0."""
         following = self.tokens.at(at + 1)
-        if following in {"if", "though", "many", "much", "seen", "viewed"} or self.phrases.place_at(at + 1):
+        is_measure = is_plain_adjective(self.tokens.at(at - 1)) and following in {"he", "she", "it", "they"}
+        if (
+            is_measure
+            or following in {"if", "though", "many", "much", "long", "seen", "viewed"}
+            or self.phrases.place_at(at + 1)
+        ):
             return self.end_of_clause(at + 1)
         if self.tokens.at(at + 2) == "as":  # `as tall as a house`
             return max(self.phrases.read(at + 3)[1], at + 3)
@@ -240,6 +259,9 @@ class ClauseReader(Things):
             return True  # `a glass with a slice of lemon and a sprig of mint stands on a railing`
         if phrase is not None and not is_bare and self.tokens.at(after) in THIRD_PERSONS:
             return False  # `a mill with red sails, and a stream spills over its edge`
+        is_placed = self.phrases.place_at(after) > 0 and not self.begins_phrase(shared.span[1])
+        if shared.word == "with" and (self.tokens.at(after) == "with" or (is_placed and self.begins_phrase(start))):
+            return False  # `a robot with a loose arm and a doll with a torn dress`
         if after == start + 1 and self.tokens.at(start) in THIRD_PERSONS and shared.word not in SHARING:
             return False  # `leans on a railing and smokes`
         is_verb_next = self.tokens.at(after) not in COPULAS | HAVING and self.phrases.verb_at(after) is not None

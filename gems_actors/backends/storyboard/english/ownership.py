@@ -16,7 +16,13 @@ from gems_actors.backends.storyboard.english.kinds import (
     SUPPORTS,
 )
 from gems_actors.backends.storyboard.english.sentence import Pending, acts, kinds_of
-from gems_actors.backends.storyboard.english.verbs import ANIMATE_ACTIONS, TRANSFERS, is_past
+from gems_actors.backends.storyboard.english.verbs import (
+    ANIMATE_ACTIONS,
+    INTRANSITIVE,
+    KNOWN_ACTIONS,
+    TRANSFERS,
+    is_past,
+)
 from gems_actors.backends.storyboard.english.vocabulary import ATTACHING, JOINTS, POSSESSIVES, PRONOUNS, is_adverb
 from gems_actors.backends.storyboard.words import PLACES, word_set
 
@@ -26,6 +32,8 @@ _POSTURES: Final = frozenset(("seated", "dressed", "perched", "surrounded", "los
 _PLACING: Final = frozenset(("wrapping", "putting", "placing", "dipping", "packing", "hiding", "planting", "dropping"))
 """Actions after which a place says where their object comes to be."""
 _APART: Final = frozenset(("down", "up", "off", "out", "away", "back", "forth"))
+_PRESENTED: Final = frozenset(("seen", "viewed", "together", "presented", "depicted", "captured", "shown", "featured"))
+"""Words after which a place says where or how a picture shows something."""
 _VIEWS: Final = frozenset(("background", "foreground", "distance"))
 _SHARED_PLACES: Final = frozenset(
     (
@@ -60,6 +68,9 @@ _INSTRUMENTS: Final = word_set(
     "hand hands finger fingers paw paws foot feet arm arms mouth beak trunk claw claws tongue"
 )
 """Parts of the body that after an action say how it is done."""
+_HOLDING: Final = (*ATTACHING, "of")
+_OF_THINGS: Final = word_set("hanging shining dangling dripping spilling blowing spinning rolling swinging pouring")
+"""Actions of things that somebody holds, too."""
 _OF_NEAREST: Final = frozenset(("made", "shaped"))
 
 
@@ -69,12 +80,13 @@ class Ownership(Absences):
     def owner_of_place(self, at: int, spelled: str, end: int) -> str | None:
         """Return what the place from `at` to `end` is said of, or None where that is open."""
         before, follower = self.tokens.at(at - 1), self.tokens.at(end)
-        if before in {"seen", "viewed", "together"} or self._is_unowned() or self._is_of_view(at, spelled):
+        if before in _PRESENTED or self._is_unowned() or self._is_of_view(at, spelled):
             return None  # `seen through a window`
         if before in _PLACED and self.tokens.at(at - 2) in {",", "and"}:
             return self.agent or (None if self.is_prose else self.head)
         if before in {",", "while"}:
-            return None if self.is_prose else self.head
+            is_main = self.head is not None and (self.head == self.first or acts(self.head))
+            return self.head if is_main and not self.is_prose else None
         if before in {"and", "but"}:
             return self.agent or self.head
         if any(self.tokens.at(index) in _APART for index in range(self.named_until, at)):
@@ -107,15 +119,17 @@ class Ownership(Absences):
             return self.last  # `wraps a book in paper`, `places a boat on the water`
         if target in SCENES and place in _SHARED_PLACES and not is_scene(self.last):
             widest = self.agent or self.clause[0]
-            return self.last if is_scene(widest) else widest
+            is_chain = self.shared is not None and not acts(widest) and not self.shared.word.endswith(_HOLDING)
+            return self.last if is_chain or is_scene(widest) else widest
         is_doing = self.shared is not None and (self.shared.kind == "action" or self.shared.word == "with")
         if target in SHELTERS and place == "under" and is_doing and acts(self.agent or self.clause[0]):
             return self.agent or self.clause[0]
         if self.shared is None:
             return None
-        return self._of_two(self.shared, self.last, place, target)
+        is_definite = phrase is not None and phrase.is_definite
+        return self._of_two(self.shared, self.last, place, target, is_definite=is_definite)
 
-    def _of_two(self, shared: Pending, last: str, place: str, target: str) -> str | None:
+    def _of_two(self, shared: Pending, last: str, place: str, target: str, *, is_definite: bool) -> str | None:
         """Return which of the two things of a relation is at a further place."""
         owner = shared.subject
         if target in BODY_PARTS and place in {"inside", "on top of"} and acts(owner):
@@ -127,7 +141,7 @@ class Ownership(Absences):
                 is_seat = target in SEATS and place == "on top of"
                 is_with_owner = not acts(last) and (is_seat or place in _AT_BOTH)
                 return owner if is_with_owner else None
-            if target in SUPPORTS:
+            if target in SUPPORTS and not is_definite:
                 return last if is_scene(owner) else owner
             return None
         if shared.kind == "action" and " " not in shared.word:
@@ -168,7 +182,8 @@ class Ownership(Absences):
         if word in ANIMATE_ACTIONS and shared is not None and acts(last):
             is_alike = is_human(shared.subject) == is_human(last) and acts(shared.subject)
             return last if shared.word in _SIDES or (is_alike and shared.word not in ATTACHING) else None
-        if self.attached is None or not acts(self.attached) or acts(last) or shared is None:
+        is_of_person = word in KNOWN_ACTIONS and word not in INTRANSITIVE | _OF_THINGS
+        if self.attached is None or not acts(self.attached) or acts(last) or shared is None or not is_of_person:
             return None
         is_worn = shared.word != "with" or not kinds_of(last).isdisjoint(CLOTHES | BODY_PARTS)
         return self.attached if is_worn else None

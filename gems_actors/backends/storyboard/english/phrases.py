@@ -43,6 +43,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     attribute_of,
     is_abstract,
     is_adverb,
+    is_colour_only,
     is_compound,
     is_plain_adjective,
     is_shade,
@@ -264,11 +265,14 @@ class PhraseReader(Lookahead):
         if singular(last) == last or attribute_of(words[-2]) is not None or any("'" in word for word in words):
             return False
         begins_object = following in DETERMINERS or number_of(following) is not None
-        begins_object = begins_object or is_plain_adjective(following) or is_adverb(following)
+        is_modified = is_plain_adjective(following) or is_adverb(following)
+        begins_object = begins_object or (is_modified and not self.place_at(after))
         is_the = opening.is_definite and self.tokens.at(opening.after - 1) not in POSSESSIVES
         is_one = opening.count == 1 or (opening.count is None and is_the and self.is_prose)
         if following in COPULAS:
             return False
+        if following == TEXT_MARK and (opening.is_definite or opening.count == 1):
+            return True  # `the poster headlines "LIVE"`
         if opening.is_definite and words[-2] in ANIMATE and not is_known_noun(last):
             return True  # `the museum guard dozes beneath a painting`
         begins = self.tokens.at(opening.after - 1) in ENDS | {"and", "while", "as"} or opening.after == 0
@@ -283,7 +287,8 @@ class PhraseReader(Lookahead):
 
     def _may_end_in_verb(self, words: list[str], at: int, after: int) -> bool:
         """Return whether the last word could be the verb of two subjects: `a man and his grandson fish from a pier`."""
-        is_joined = self.tokens.at(at - 1) == "and" and words[-1] in BASES and attribute_of(words[-2]) is None
+        is_joined = self.tokens.at(at - 1) == "and" or (is_known_noun(words[-2]) and not is_known_noun(words[-1]))
+        is_joined = is_joined and words[-1] in BASES and attribute_of(words[-2]) is None
         following = self.tokens.at(after)
         return is_joined and (following in PARTICLES or following in DETERMINERS or self.place_at(after) > 0)
 
@@ -357,7 +362,7 @@ class PhraseReader(Lookahead):
             is_verbal
             or self.verb_at(at) is not None
             or words[-1] in PICTURE_SIDES
-            or (token in PARTICIPLES_AS_BASES and self.tokens.at(at + 1) == "by")
+            or (token in PARTICIPLES_AS_BASES and self.tokens.at(at + 1) in {"by", "across"})
             or (is_plural(words[-1]) and not is_compound_of_plural)
         )
 
@@ -422,6 +427,8 @@ class PhraseReader(Lookahead):
         is_pictured = of is not None and bool(head_words) and head_words[-1] in PICTURED
         if words and opening.count is not None and words[0] in _UNITS:
             return None  # `a 5 ft tall statue`
+        if head_words and is_colour_only(head_words[-1]):
+            return None  # `painted in mint green`
         if not head_words or (is_no_noun(head_words[-1]) and not has_noun):
             return None
         if not is_pictured and not is_nameable(head_words[-1]):

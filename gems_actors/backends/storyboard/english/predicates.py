@@ -56,6 +56,7 @@ _NEARLY: Final = frozenset(
 _REACHING: Final = frozenset(("reaching", "grabbing", "grasping", "set"))
 _MAX_GUISE_WORDS: Final = 6
 _EITHER: Final = frozenset(("either", "each", "both", "opposite", "one", "every"))
+_OTHER_SIDES: Final = frozenset(("other", "far", "opposite", "near", "nearest", "farthest"))
 _ENDS_OF: Final = frozenset(("side", "sides", "end", "ends", "corner", "corners"))
 _WHICH: Final = frozenset(("which", "whom", "whose", "where"))
 _FINITE_HAVING: Final = frozenset(("has", "have", "had", "contains", "features"))
@@ -188,7 +189,12 @@ class Predicates(Ownership):
         if not length:
             return None
         spelled, span = self.tokens.phrase(at, at + length), (at, at + length)
+        if self.tokens.at(at + length) == "the" and self.tokens.at(at + length + 1) in _OTHER_SIDES:
+            self.lose()  # `on the other side of the river`
+            return at + length + 3
         if self.tokens.at(at + length) in _EITHER and self.tokens.at(at + length + 1) in _ENDS_OF:
+            if self.last is not None:
+                self.found.uncount(self.last)  # `two ropes on each side`
             self.lose()  # `on either side of the throne`
             return at + length + 2
         if self.tokens.at(at + length) in _WHICH:
@@ -338,7 +344,7 @@ class Predicates(Ownership):
             return self._material(at, after + length, subject)
         full = f"{verb} {particle}".rstrip()
         end = after + length
-        if particle == "with" and self.tokens.at(end) in POSSESSIVES:
+        if particle == "with" and self._is_manner(end):
             self.lose()  # `rests with its blade up` rests with nothing
             return end
         if length and self.tokens.at(end) in PARTICLES | {"onto"}:
@@ -365,6 +371,12 @@ class Predicates(Ownership):
         if is_past(verb):
             return self._state(at, end, after_phrase, subject, negative)
         return self._without_object(at, after, particle, subject, negative + verb)
+
+    def _is_manner(self, at: int) -> bool:
+        """Return whether `with` tells how something is done: `rests with its blade up`, `plays with closed eyes`."""
+        phrase = self.phrases.read(at)[0]
+        is_part = phrase is not None and not kinds_of(phrase.thing.name).isdisjoint(BODY_PARTS)
+        return is_part or self.tokens.at(at) in POSSESSIVES
 
     def _without_object(self, at: int, after: int, particle: str, subject: str, action: str) -> int:
         """Take an action whose object was not understood, or that has none, as a property of its subject."""

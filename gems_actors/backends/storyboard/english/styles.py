@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import attribute_of
 from gems_actors.backends.storyboard.words import colour_of
 
@@ -153,6 +154,9 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
         return " , "
 
     def take_one(match: re.Match[str]) -> str:
+        before = re.findall(r"[a-z-]+", match.string[: match.start()].lower()[-24:])
+        if match[0].lower().endswith("black and white") and before and is_past(before[-1]):
+            return match[0]  # `a hill striped in black and white`
         take(next(filter(None, match.groups())))
         return " "
 

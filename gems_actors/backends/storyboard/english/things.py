@@ -40,6 +40,22 @@ _PRESENTING: Final = frozenset(
     )
 )
 """Verbs of a picture, and those that stand before their subject, as in `behind it stands a vase`."""
+_FORMATIONS: Final = frozenset(
+    (
+        "circle",
+        "semicircle",
+        "ring",
+        "row",
+        "line",
+        "queue",
+        "group",
+        "cluster",
+        "triangle",
+        "pyramid",
+        "spiral",
+        "pile",
+    )
+)
 _OF_PICTURES: Final = frozenset(
     (
         "frame",
@@ -102,6 +118,12 @@ class Things(Predicates):
             for name in [name for name in self.found.things if name.split()[-1] == phrase.thing.name.split()[-1]]:
                 self.found.uncount(name)  # `a mechanic robot repairing another robot`
         is_elsewhen = self.pending is None and self.tokens.at(at - 1) in _TEMPORAL and not acts(phrase.thing.name)
+        before = self.tokens.at(at - 1)
+        is_formation = before in {"in", "into"} and phrase.thing.name in _FORMATIONS  # `sit in a circle`
+        is_aim = self.tokens.at(at - 2) == "to" and before in BASES and not self.tokens.is_used[at - 1]
+        if is_formation or is_aim:  # `running to catch a bus`
+            self.lose()
+            return True
         is_of_unread = self.pending is None and self._is_of_unread(at)
         if is_elsewhen or is_of_unread or self._is_missing(phrase, after) or self._is_of_the_picture(phrase):
             self.lose()
@@ -180,7 +202,7 @@ class Things(Predicates):
         """Return whether bare words are no thing: `grips a rock`, `to attract a mate`."""
         opening = self.tokens.at(at)
         at += opening == "the" and self.tokens.at(at + 1) == "other"
-        is_member = self.tokens.at(at) in {"another", "one", "other"} and after == at + 2
+        is_member = self.tokens.at(at) in {"another", "one", "other", "both", "all"} and after == at + 2
         if is_member and (self.tokens.at(at + 1) in THIRD_PERSONS or self.tokens.at(at + 1) in PLURAL_VERBS):
             return True  # `one covers its eyes, another pours tea`
         is_bare = phrase.stated is None and not phrase.is_definite
@@ -193,6 +215,8 @@ class Things(Predicates):
         is_finite = word in SINGULAR_VERBS and word not in NOUNS_MOSTLY and after == at + 1
         if is_finite and at > 0 and before not in JOINTS | {".", ";"} and self.pending is None:
             return True  # `another one waits`
+        if before == TEXT_MARK and word in BASES | THIRD_PERSONS and after == at + 1:
+            return True  # `the words "HELLO" stand at the top`
         if self.named_until == at and after == at + 1 and phrase.is_plural and self.pending is None:
             return True  # `a tractor without wheels rusts`
         begins_object = self.begins_phrase(after) or self.tokens.at(after) in _PARTICLES
@@ -221,7 +245,7 @@ class Things(Predicates):
             and at > 0
         ):
             return self.tokens.words[at].startswith(EMOJI) or not any(map(is_content, self.tokens.words[:at]))
-        if is_bare and self._continues_unread_list(at):
+        if is_bare and self.has_articles and self._continues_unread_list(at):
             return False  # `the price of tea, noodles and rice`
         if (
             is_bare

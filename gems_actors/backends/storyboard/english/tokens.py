@@ -20,7 +20,7 @@ EMOJI: Final = "\ue001"
 _MAX_WORD_CHARACTERS: Final = 24
 _TOKEN = re.compile(
     r"\d+x\d+|\d+(?:-[^\W\d_]+)+|\d+(?:st|nd|rd|th|[.:,]\d+)*%?(?:[^\W\d_]+)?"
-    r"|[^\W\d_]+(?:['’-][^\W_]+)*(?:(?<=s)['’](?!\w))?"
+    r"|[^\W\d_]{1,4}\d+\b|[^\W\d_]+(?:['’-][^\W_]+)*(?:(?<=s)['’](?!\w))?"
     rf"|{TEXT_MARK}|[,.;:!?()\[\]\n、，。；：！？（）—–|/]|[^\s\w\x00-\x7f]"
 )
 _CONTRACTION = re.compile(r"\b(he|she|it|that|who|there|here|what)['’]s\b", re.IGNORECASE)
@@ -91,7 +91,18 @@ def tokenize(text: str, limit: int) -> Tokens:
             continue
         words.append(word)
         raw.append(token)
-    return Tokens(*_counted_emoji(words, raw))
+    return Tokens(*_joined(*_counted_emoji(words, raw)))
+
+
+def _joined(words: list[str], raw: list[str]) -> tuple[list[str], list[str]]:
+    """Return the tokens with `hand in hand` and `side by side` as one each."""
+    at = 0
+    while at + 2 < len(words):
+        if words[at] == words[at + 2] and words[at].isalpha() and words[at + 1] in {"in", "by", "to", "after"}:
+            words[at : at + 3] = ["-".join(words[at : at + 3])]
+            raw[at : at + 3] = [" ".join(raw[at : at + 3])]
+        at += 1
+    return words, raw
 
 
 def _counted_emoji(words: list[str], raw: list[str]) -> tuple[list[str], list[str]]:

@@ -57,6 +57,8 @@ PLURAL_VERBS: Final = {verb: _participle_of(verb) for verb in _VERBS}
 PAST_VERBS: Final = {
     past: _participle_of(verb) for past, _, verb in (pair.partition(":") for pair in _IRREGULAR_PAST.split())
 }
+KNOWN_ACTIONS: Final = frozenset(PLURAL_VERBS.values())
+"""Participles of all verbs that requirements are made of."""
 NOUNS_MOSTLY: Final = _NOUNS_MOSTLY | {_third_person_of(verb) for verb in _NOUNS_MOSTLY}
 _OF_ANYTHING: Final = word_set(
     "die stand lie run lean hang fall float fly drive sail row lead point rest cut open close serve show offer "
@@ -133,7 +135,7 @@ PASSED_VERBS: Final = frozenset(_third_person_of(verb) for verb in _PASSED - _PA
 PASSED_WITH_OBJECT: Final = frozenset(_third_person_of(verb) for verb in _PASSED_NOUNS - _VERBS)
 THIRD_PERSONS: Final = frozenset((*SINGULAR_VERBS, *PASSED_VERBS, *PASSED_WITH_OBJECT))
 BASES: Final = _VERBS | _PASSED | _PASSED_NOUNS
-PARTICIPLES_AS_BASES: Final = word_set("run cut hit put shut read set spread split cast burst overrun beset")
+PARTICIPLES_AS_BASES: Final = word_set("run spread cut hit put shut read set spread split cast burst overrun beset")
 """Verbs whose past participle is the verb itself: before `by` they are one."""
 TELLING: Final = word_set(
     "listing lists describing describes explaining explains comparing compares announcing announces advertising "

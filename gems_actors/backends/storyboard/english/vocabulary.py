@@ -146,9 +146,9 @@ ABSTRACT: Final = word_set(
     "interpretation visualisation visualization evocation abstraction trip voyage vacation holiday tour travel "
     "poetry event events application typeface italics script tagline charm shift pair pairs trio duo absurdres "
     "highres air overlay equation change crisis birthday morning afternoon service matter vision values horror "
-    "discontents startup haiku brand bloom name speech manner offer observer element elements snapshot finish "
-    "price prices file north south east west northeast northwest southeast southwest aim ease step sensation "
-    "luxury elegance sophistication comfort convenience"
+    "discontents startup haiku brand bloom night country countries screenshot documentary name speech manner "
+    "offer observer element elements snapshot finish price prices file north south east west northeast northwest "
+    "southeast southwest aim ease step sensation luxury elegance sophistication comfort convenience"
 )
 """Nouns that name nothing that can be drawn as a thing."""
 _ABSTRACT_SUFFIXES: Final = (
@@ -233,7 +233,8 @@ def attribute_of(word: str) -> str | None:
 @lru_cache(maxsize=4096)
 def is_adverb(word: str) -> bool:
     """Return whether a word is an adverb such as `slowly`."""
-    if word in ADVERBS:
+    first, _, rest = word.partition("-")
+    if word in ADVERBS or (rest and word.count("-") == 2 and rest.rpartition("-")[2] == first):  # `hand-in-hand`
         return True
     return word.endswith("ly") and len(word) > 4 and word not in NOUNS_IN_LY and word not in ADJECTIVES
 
