@@ -19,6 +19,8 @@ from protocol.messages import DrawPicture, DrawSettings, ImageRef, Picture, Read
 from tests.gems_actors.backends.storyboard.editing.test_redrawing import photo
 from tests.gems_actors.backends.storyboard.pictures import draw_without_errors
 
+pytestmark = pytest.mark.slow
+
 ROLES = ("memory", "conductor", "planner", "decomposer", "generator", "verifier", "compressor", "refiner")
 GIVEN = 'two red cats to the left of a stone dog, and a sign that says "OPEN"'
 PROMPT = "Make the dog purple, put three birds on top of the dog, and remove the sign."

@@ -20,6 +20,8 @@ from gems_actors.gateway.front import read_body
 from gems_actors.gateway.http_server import open_http_server
 from tests.gems_actors.gateway.doors import PROMPT, Door, open_painted_door
 
+pytestmark = pytest.mark.slow
+
 BODY = b'{"prompt": "' + PROMPT.encode() + b'"}'
 HEAD = b"POST /v1/images/generations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 GET = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n"

@@ -25,6 +25,8 @@ from skills.editing import skill_text
 from tests.gems_actors.app.skills.fast_mesh import FastConductor, open_fast_mesh
 from tests.gems_actors.app.skills.laboratory import HARMFUL, HELPFUL, NEUTRAL, prompts
 
+pytestmark = pytest.mark.slow
+
 MOST_CALLS = 388
 """Calls that a picture of the evidence may cost where calls are limited."""
 OWN = skill_text("counting", "Use for counts.", "- Draw plainly.", {})

@@ -21,6 +21,8 @@ from tests.gems_actors.app.skills.fast_mesh import open_fast_mesh
 from tests.gems_actors.app.skills.laboratory import HARMFUL, HELPFUL, prompts
 from tests.skills.files import write_skill
 
+pytestmark = pytest.mark.slow
+
 SKILL = "---\nname: {id}\ndescription: Use for counts.\n---\n\n- RULE\n"
 
 
