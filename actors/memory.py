@@ -355,6 +355,11 @@ class Memory(Actor):
         while True:
             await self._has_records.wait()
             self._has_records = trio.Event()
+            taken = 0
+            while len(self._pending.records) > taken:  # what arrived together is taken in turns; a sync costs more
+                taken = len(self._pending.records)
+                for _ in range(2):  # at least one whole turn of all other tasks lies between
+                    await trio.lowlevel.checkpoint()
             batch, self._pending = self._pending, _PendingCommit()
             try:
                 written = self._store.write(batch.records)

@@ -81,6 +81,31 @@ async def test_records_that_wait_together_share_one_sync(tmp_path: Path, monkeyp
     assert 1 <= syncs <= 3
 
 
+async def test_a_commit_waits_for_records_that_are_still_being_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncs = 0
+    sync = os.fdatasync
+
+    def counted(descriptor: int) -> None:
+        nonlocal syncs
+        syncs += 1
+        sync(descriptor)
+
+    async with open_memory(tmp_path) as memory:
+        monkeypatch.setattr(os, "fdatasync", counted)
+
+        async def append(turns: int) -> None:
+            for _ in range(turns):
+                await trio.lowlevel.checkpoint()
+            await memory.append(AppendRecord(record=begun("run", turns)))
+
+        async with trio.open_nursery() as nursery:
+            for turns in range(40):
+                nursery.start_soon(append, turns)
+    assert syncs <= 2
+
+
 async def test_no_client_can_say_that_records_were_lost_which_would_hide_that_they_are_missing(tmp_path: Path) -> None:
     lost = RecordsLost(first=0, last=2**53 - 1, reason="none")
     async with open_memory(tmp_path) as memory:
