@@ -108,7 +108,8 @@ async def ask_model(
         BackendError: the model could not be asked.
         ModelOutputError: the second answer is unusable too; the message says what helps.
     """
-    request = replace(request, interactive=is_interactive())
+    if is_interactive():
+        request = replace(request, interactive=True)
     said, spent = "", Spent()
     try:
         reply, spent = await _call(chat, request)

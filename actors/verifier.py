@@ -278,8 +278,9 @@ class _Inspection:
         is_scored = self._settings.mode == "score" and not vote  # one token's probability does not vary
         given = self._given if requirement.compares else ()
         request = verify_request(picture, requirement.question, is_scored=is_scored, look=look, given=given)
-        request = replace(request, vote=vote)
-        answer = await ask_model(chat, replace(request, vary=vote > 0), parse_verdict)
+        if vote:
+            request = replace(request, vary=True, vote=vote)
+        answer = await ask_model(chat, request, parse_verdict)
         self.spent = sum_spent(self.spent, answer.spent)
         said, reason = answer.value
         if not answer.probabilities:
@@ -295,7 +296,8 @@ class _Inspection:
         ids = [requirement.id for requirement in requirements]
         given = self._given if requirements[0].compares else ()
         request = batch_request(picture, requirements, look=f"vote {vote}" if vote else "", given=given)
-        request = replace(request, vary=vote > 0, vote=vote)
+        if vote:
+            request = replace(request, vary=True, vote=vote)
         answer = await ask_model(self._chat, request, lambda text: parse_batch(text, ids))
         self.spent = sum_spent(self.spent, answer.spent)
         return {verdict.requirement: verdict for verdict in answer.value}
