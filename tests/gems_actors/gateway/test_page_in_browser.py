@@ -64,6 +64,9 @@ def see(watched: WatchedPage, selector: str) -> None:
         expect(picture).to_have_js_property("naturalWidth", 384)
 
 
+_TABLES_FIT = "[...document.querySelectorAll('.panel.scroll')].every((table) => table.scrollWidth <= table.clientWidth)"
+
+
 def check(watched: WatchedPage, url: str) -> None:
     """Check what must hold in every view."""
     assert watched.violations() == [], watched.page.url
@@ -95,6 +98,7 @@ async def test_a_prompt_is_drawn_from_the_form_and_can_be_reloaded_and_looked_ba
         for name in ("Pass rate by round", "Pass rate by kind", "Cost"):
             expect(watched.page.get_by_role("region", name=name)).to_be_visible()
         check(watched, url)
+        run = watched.page.url
         watched.page.get_by_role("link", name=HARD).click()
         expect(watched.page.get_by_role("heading", name="Cost")).to_be_visible()
         assert watched.page.url == trajectory
@@ -113,6 +117,11 @@ async def test_a_prompt_is_drawn_from_the_form_and_can_be_reloaded_and_looked_ba
                 if view == "/#/mesh":
                     expect(other.page.locator("canvas")).to_be_visible()
                 check(other, url)
+            other.page.goto(run)
+            expect(other.page.get_by_role("region", name="Cost")).to_be_visible()
+            check(other, url)
+            assert other.page.evaluate(_TABLES_FIT)
+            assert other.page.evaluate("document.querySelector('header.top').offsetHeight") < 55  # one line
             other.context.close()
 
     async with open_drawing_door(tmp_path, *LARGE) as door:
