@@ -1,6 +1,6 @@
 """Draw the pictures of the README again: `python -m deploy.readme_pictures`.
 
-The prompt and the seed are the README's, so `gems draw` prints the table that stands beside the first picture.
+The prompt and the seed are the README's, so `gems draw` prints the table next to the first picture.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIDE_PX, GAP_PX, CAPTION_PX = 480, 20, 44
 MET, UNMET, INK = (36, 130, 76), (190, 52, 44), (38, 46, 66)
 
 
-def beside(rounds: Sequence[DrawnRound]) -> Image.Image:
+def side_by_side(rounds: Sequence[DrawnRound]) -> Image.Image:
     """Return the pictures of rounds side by side, each above what the verifier said of it."""
     width = len(rounds) * (SIDE_PX + GAP_PX) - GAP_PX
     sheet = Image.new("RGB", (width, SIDE_PX + CAPTION_PX), (255, 255, 255))
@@ -50,7 +50,7 @@ def main() -> None:
     assert seed is not None
     drawing = draw(prompt[1], seed=int(seed[1]))
     save(drawing.image.resize((600, 600), Image.Resampling.LANCZOS), "draw.png")
-    save(beside(drawing.rounds[:3]), "rounds.png")
+    save(side_by_side(drawing.rounds[:3]), "rounds.png")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ class RunStates:
         return tuple(self._states.values())
 
     def is_paused(self, key: Key) -> bool:
-        """Return whether a run or trajectory is paused by a state of its own."""
+        """Return whether a run or trajectory is paused by its own state."""
         return key in self._states and self._states[key].state == "paused"
 
     def merge(self, states: Iterable[RunState]) -> list[RunState]:

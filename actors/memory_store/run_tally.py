@@ -15,7 +15,7 @@ from protocol import messages as m
 from protocol.limits import MAX_COUNT
 
 _FEW = 64
-"""Kinds and roles of a tally; hooks have names of their own."""
+"""Kinds and roles of a tally; hooks have other names."""
 
 
 class Result(NamedTuple):

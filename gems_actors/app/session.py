@@ -89,7 +89,7 @@ async def start_or_connect(
     Raises:
         MeshUnavailableError: no router answers.
         SupervisorError, ConfigError, AddressInUseError: the mesh cannot be started.
-        KeyboardInterrupt: a signal came before the mesh was ready.
+        KeyboardInterrupt: a signal arrived before the mesh was ready.
     """
     if router is not None:
         async with _connect(config, router) as connection:

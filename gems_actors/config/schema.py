@@ -260,9 +260,9 @@ class GatewayConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     tls_key: v.FilePath | None = None
     """PEM file with the certificate's secret key; required with `tls_certificate`."""
     requests_per_minute: v.Positive | None = None
-    """Maximum requests in a minute of each token that the file gives no limit of its own; unset: no limit."""
+    """Maximum requests per minute of each token for which the file sets no other limit; unset: no limit."""
     images_per_day: v.Positive | None = None
-    """Maximum images in a day (UTC) of each token that the file gives no limit of its own; unset: no limit."""
+    """Maximum images per day (UTC) of each token for which the file sets no other limit; unset: no limit."""
     max_draws: v.Positive = 64
     """Maximum pictures being drawn for clients at once; further requests are answered with 429."""
     max_images: v.Positive = 100

@@ -169,7 +169,7 @@ class Front:
     def _check_origin(self, request: Request) -> None:
         """Refuse what a browser sends for pages of other sites, which gives them no answer either (no CORS).
 
-        A person may follow a link to here from anywhere: what a GET opens in a tab of its own, no other page reads.
+        A person may follow a link to here from anywhere: no other page reads what a GET opens in its own tab.
         """
         origin = request.headers.get("origin")
         is_foreign = origin is not None and origin.partition("://")[2] != request.headers["host"]

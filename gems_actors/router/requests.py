@@ -74,7 +74,7 @@ class Requests:
     def make_room(self, now: float, queue: Queue, header: Header) -> errors.OverloadedError | None:
         """Return why a request cannot wait in a full queue, or None, if need be after another one gave way to it."""
         is_paused = self._pauses.blocking(header) is not None
-        waiting = len(queue.parked) if is_paused else queue.waiting  # paused requests have a limit of their own
+        waiting = len(queue.parked) if is_paused else queue.waiting  # paused requests have a separate limit
         if waiting < self._max_queue:
             return None
         oldest_s = now - next((waiting.requested_at for waiting in queue), now)

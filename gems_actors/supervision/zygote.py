@@ -206,7 +206,7 @@ def load_shared() -> None:
     """Import what a supervisor and every role need; a process that forks a zygote does so first."""
     if "structlog" not in sys.modules and "rich" not in sys.modules:
         # structlog imports rich for tracebacks that no process of a mesh writes: a tenth of the zygote's start.
-        sys.modules["rich"] = None  # type: ignore[assignment]
+        sys.modules["rich"] = None  # type: ignore[assignment]  # makes its import fail
         importlib.import_module("structlog")
         del sys.modules["rich"]  # a role of the user may import it, and so may a command
     for module in _SHARED_MODULES:

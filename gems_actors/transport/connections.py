@@ -45,7 +45,7 @@ class Connection(NamedTuple):
 
 
 class AcceptedConnections:
-    """Finds this process's connections that came in at given addresses."""
+    """Finds the connections that this process accepted at given addresses."""
 
     def __init__(self, addresses: Iterable[str]) -> None:
         """Take the addresses of a router: `ipc://PATH` and `tcp://HOST:PORT`."""
@@ -97,7 +97,7 @@ class AcceptedConnections:
         return found
 
     def _family_of(self, descriptor: int) -> int | None:
-        """Return the address family of a connection that came in at one of the addresses; None of any other socket."""
+        """Return the address family of a connection accepted at one of the addresses; None for other sockets."""
         borrowed = socket.socket(fileno=descriptor)
         try:
             if borrowed.type != socket.SOCK_STREAM or borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):

@@ -70,7 +70,7 @@ def _quantizer(device: torch.device) -> Callable[[nn.Linear], None]:
     return lambda layer: quantize_(layer, config)
 
 
-class _Float8Linear(nn.Module):  # type: ignore[misc]
+class _Float8Linear(nn.Module):  # type: ignore[misc]  # mypy sees torch as Any
     """A linear layer with quantized weights, and its original ones for exact requests."""
 
     def __init__(self, layer: nn.Linear, quantize_layer: Callable[[nn.Linear], None], shared: Float8Weights) -> None:

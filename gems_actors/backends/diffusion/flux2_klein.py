@@ -58,7 +58,7 @@ class Flux2KleinSteps(StepwisePipeline):
         """Return the shift of a schedule, which depends on picture and steps."""
         from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 
-        return compute_empirical_mu(image_tokens, steps)  # type: ignore[no-any-return]
+        return compute_empirical_mu(image_tokens, steps)  # type: ignore[no-any-return]  # mypy sees diffusers as Any
 
     def row_tokens(self, job: Job, text_tokens: int) -> int:
         """Return the length of one row."""
