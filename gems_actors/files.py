@@ -63,6 +63,11 @@ def os_reason(error: OSError, path: Path | None = None) -> str:
     return f"{reason}; {advice}" if advice else reason
 
 
+def reason_of(error: Exception) -> str:
+    """Return why a file cannot be read: what the system says about it, or else what its parser says."""
+    return os_reason(error) if isinstance(error, OSError) else str(error)
+
+
 def _has_no_inodes(path: object) -> bool:
     if not isinstance(path, str | bytes | os.PathLike):
         return False

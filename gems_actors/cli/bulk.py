@@ -162,11 +162,12 @@ def status(folder: Path, as_json: bool) -> int:
         state = inspect_folder(folder, tally.add)
     except OutputError as error:
         raise click.UsageError(f"DIR: {error}") from error
-    tally.failed, tally.spent = sum(state.failed.values()), state.spent
+    tally.failures, tally.spent = state.failures, state.spent
     ending = None if state.running else read_ending(folder, spec, tally.pictures + tally.failed)
     if as_json:
         is_finished = ending is not None and ending.is_complete
-        found = {"source": spec.source, "running": state.running, "finished": is_finished, "failed": state.failed}
+        failed = {class_: failures.count for class_, failures in state.failures.items()}
+        found = {"source": spec.source, "running": state.running, "finished": is_finished, "failed": failed}
         click.echo(encode_json({**found, **summary_of(tally, 0.0)}))
     else:
         click.echo(f"source             {spec.source}")
@@ -174,8 +175,6 @@ def status(folder: Path, as_json: bool) -> int:
         click.echo("\n".join(summary_table(tally, None)))
         if state.plan.number:
             click.echo(images_line(tally.images, state.plan.images, state.plan.in_words))
-        for class_, count in sorted(state.failed.items()):
-            click.echo(f"  {class_:<16} {count}")
     return DONE
 
 

@@ -75,13 +75,13 @@ def dry_run(options: BulkOptions, like: Path | None) -> DryRun:
     try:
         check_run(options.out, options.spec)
         run = remembering(options.spec, read_run(options.out))
-        past = _read_past(like or options.out, models, is_named=like is not None)
+        past = _read_past(options.out, models) if like is None else _read_like(like, models)
         proposal = Proposal(options.file, run, recipe, ledger, options.consent)
         agreement = proposal.agree(
             lambda: survey(options.file, run, recipe, options.part, ledger, sources, bad.append), must_count=True
         )
     except OutputError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(f"--out: {error}") from error
     except PromptError as error:
         raise UsageError(f"FILE: {text_of_path(options.file)}: {error}") from error
     count, refusal = agreement.count or TaskCount(), None
@@ -114,18 +114,27 @@ def estimate_of(like: str, past: Tally, state: FolderState, count: TaskCount) ->
     )
 
 
-def _read_past(folder: Path, models: dict[str, str], *, is_named: bool) -> tuple[Tally, FolderState] | None:
-    """Return what a folder has, if all its pictures are by these models; otherwise None, or an error if it is named."""
-    tally, others = Tally(), Tally()
-    state = None
-    if read_run(folder) is not None:
-        state = inspect_folder(folder, lambda row: (tally if row.models == models else others).add(row))
-    if state is None or not tally.pictures or others.pictures:
-        if is_named:
-            named = ", ".join(f"{role} {name}" for role, name in models.items())
-            raise OutputError(f"{folder}: expected a run whose pictures are all by {named}, got none")
+def _read_past(folder: Path, models: dict[str, str]) -> tuple[Tally, FolderState] | None:
+    """Return what a folder has, if it has pictures and all of them are by these models."""
+    if read_run(folder) is None:
         return None
-    return tally, state
+    tally, others = Tally(), Tally()
+    state = inspect_folder(folder, lambda row: (tally if row.models == models else others).add(row))
+    return (tally, state) if tally.pictures and not others.pictures else None
+
+
+def _read_like(folder: Path, models: dict[str, str]) -> tuple[Tally, FolderState]:
+    """Return what the folder has that `--like` names."""
+    try:
+        run, past = read_run(folder), _read_past(folder, models)
+    except OutputError as error:
+        raise UsageError(f"--like: {error}") from error
+    if run is None:
+        raise UsageError(f"--like: {folder}: expected the output of `gems bulk`, got none")
+    if past is None:
+        named = ", ".join(f"{role} {name}" for role, name in models.items())
+        raise UsageError(f"--like: {folder}: expected a run whose pictures are all by {named}, got none")
+    return past
 
 
 def dry_run_lines(outcome: DryRun) -> Iterator[str]:

@@ -21,6 +21,7 @@ import msgspec
 from gems_actors.app.bulk.reading.records import json_text
 from gems_actors.app.bulk.rows import Row
 from gems_actors.app.picture_files import ENDINGS, OutputError, PictureFormat, picture_of
+from gems_actors.files import os_reason
 
 Shape = Literal["webdataset", "parquet"]
 _Pictures = Iterable[tuple[Row, bytes]]
@@ -64,7 +65,7 @@ def export_rows(
             with suppress(OSError):
                 part.unlink()
                 target.rmdir()  # unless it has other shards
-            raise OutputError(f"{path}: expected to write {len(batch)} pictures, got: {error}") from error
+            raise OutputError(f"{path}: expected to write {len(batch)} pictures, got: {os_reason(error)}") from error
         number += 1
         yield path
     if not number:

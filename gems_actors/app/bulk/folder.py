@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, contextmanager, suppress
@@ -41,6 +40,7 @@ from gems_actors.app.bulk.reading.records import json_text
 from gems_actors.app.bulk.rows import DrawnTask, Row, lines_of, rows_of
 from gems_actors.app.bulk.run_spec import RunSpec, check_run, read_run, remembering
 from gems_actors.app.bulk.tasks import BadTask, Task
+from gems_actors.app.bulk.totals import FailureClass, add_failure
 from gems_actors.app.picture_files import OutputError, write_whole
 from gems_actors.files import os_reason
 from gems_actors.locks import LockHeldError, hold_lock
@@ -58,6 +58,7 @@ class FailedRow(msgspec.Struct, frozen=True, kw_only=True):
     sample: int = 0
     task: str = ""
     class_: str = msgspec.field(name="class", default="")
+    reason: str = ""
 
     @property
     def ref(self) -> TaskRef:
@@ -303,8 +304,8 @@ class FolderState(msgspec.Struct, frozen=True, kw_only=True):
 
     running: str | None
     """The other process that fills the folder, such as `process 17`; None without one."""
-    failed: dict[str, int]
-    """Number of failed tasks by class."""
+    failures: dict[str, FailureClass]
+    """Failed tasks by class."""
     spent: dict[str, Spent]
     """Cost by role."""
     priced: int = 0
@@ -332,7 +333,10 @@ def inspect_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
         raise OutputError(f"{path}: expected a readable folder, got: {os_reason(error)}") from error
     for row in rows_of(path):
         take_row(row)
-    failed = Counter(row.class_ for row in lines_of(path / "failed.jsonl", FailedRow) if row is not None)
+    failures: dict[str, FailureClass] = {}
+    for failed in lines_of(path / "failed.jsonl", FailedRow):
+        if failed is not None:
+            add_failure(failures, failed.class_, failed.reason)
     spent: dict[str, Spent] = {}
     priced = 0
     for cost in costs_of_pictures(path):
@@ -341,7 +345,7 @@ def inspect_folder(path: Path, take_row: Callable[[Row], None]) -> FolderState:
     sessions = [item for item in lines_of(path / MESH_FOLDER / "sessions.jsonl", _Session) if item is not None]
     return FolderState(
         running=running,
-        failed=dict(failed),
+        failures=failures,
         spent=spent,
         priced=priced,
         timed_pictures=sum(item.pictures for item in sessions),

@@ -14,6 +14,7 @@ from gems_actors.app.bulk.tasks import STANDARD_INPUT
 from gems_actors.app.options import DrawOptions, read_config
 from gems_actors.app.picture_files import OutputError, PictureFormat, text_of_path
 from gems_actors.config import MeshConfig
+from gems_actors.files import reason_of
 
 Consent = Literal["keep", "redraw"]
 """What to do with finished pictures that were drawn in another way: `--keep` or `--redraw`."""
@@ -115,8 +116,12 @@ def read_run(path: Path) -> RunSpec | None:
         return msgspec.json.decode((path / "run.json").read_bytes(), type=RunSpec)
     except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        raise OutputError(f"{path}: expected a folder, got a file") from error
     except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise OutputError(f"{path / 'run.json'}: expected the specification of a run, got: {error}") from error
+        raise OutputError(
+            f"{path / 'run.json'}: expected the specification of a run, got: {reason_of(error)}"
+        ) from error
 
 
 def check_run(path: Path, run: RunSpec) -> None:

@@ -219,7 +219,7 @@ class _BulkRun:
         redrawn, feed.redrawn = feed.redrawn, 0  # those before are gone: each picture counts once from here
         if redrawn or bulk.set_aside_pictures:
             before = bulk.tally.before - bulk.set_aside_pictures
-            bulk.progressing.tally = Tally(before=before, failed=bulk.tally.failed, spent=bulk.tally.spent)
+            bulk.progressing.tally = Tally(before=before, failures=bulk.tally.failures, spent=bulk.tally.spent)
             for row in rows_of(folder.path):
                 bulk.tally.add(row)
         return seconds, redrawn

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
 
 from gems_actors.app.bulk.rows import Row
 from gems_actors.app.picture_files import BLIND_VERIFIER, format_cost
+from gems_actors.terminal_text import printable
 from protocol.costs import chat_cost
 from protocol.messages import Spent
 
+_SHOWN_REASON_CHARS: Final = 100
 _SHOWN_ROUNDS: Final = 6
 """Rounds in a line of progress; of more rounds, the first ones and the last."""
 _COMPLETE: Final = ("all_met", "checkable_met", "rounds_spent", "nothing_to_check", "refiner_stopped")
@@ -41,13 +43,27 @@ class Share:
 
 
 @dataclass(slots=True)
+class FailureClass:
+    """The failed tasks of one class, such as `backend`."""
+
+    first_reason: str
+    count: int = 0
+
+
+def add_failure(failures: dict[str, FailureClass], class_: str, reason: str) -> None:
+    """Add a failed task to those of its class."""
+    failures.setdefault(class_, FailureClass(reason)).count += 1
+
+
+@dataclass(slots=True)
 class Tally:
     """Counts over the pictures of a bulk."""
 
     pictures: int = 0
     before: int = 0
     """Pictures that existed before this process."""
-    failed: int = 0
+    failures: dict[str, FailureClass] = field(default_factory=dict)
+    """Failed tasks by class."""
     images: int = 0
     all_met: int = 0
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -96,6 +112,11 @@ class Tally:
                 best = max(best, row.met_by_round[index])
                 self.in_round[index].add(row.met_by_round[index], total)
             share.add(best, total)
+
+    @property
+    def failed(self) -> int:
+        """Number of failed tasks."""
+        return sum(found.count for found in self.failures.values())
 
     @property
     def checkable_met(self) -> int:
@@ -222,6 +243,7 @@ def summary_of(tally: Tally, seconds: float) -> dict[str, Any]:
         "pictures": tally.pictures,
         "done_before": tally.before,
         "failures": tally.failed,
+        "failure_classes": {class_: asdict(found) for class_, found in sorted(tally.failures.items())},
         "seconds": round(seconds, 3),
         "pictures_per_s": round(drawn / seconds, 3) if seconds > 0 else 0.0,
         "images": tally.images,
@@ -255,6 +277,8 @@ def summary_table(tally: Tally, seconds: float | None) -> Iterator[str]:
     drawn = tally.pictures - tally.before
     yield f"pictures           {tally.pictures}" + (f" ({tally.before} done before)" if tally.before else "")
     yield f"failed             {tally.failed}"
+    for class_, found in sorted(tally.failures.items()):
+        yield f"  {printable(class_):<16} {found.count}: {_shortened(printable(found.first_reason))}"
     if seconds is not None:
         rate = f" ({drawn / seconds:.1f} pictures/s)" if drawn and seconds else ""
         yield f"seconds            {seconds:.1f}{rate}"
@@ -281,6 +305,10 @@ def summary_table(tally: Tally, seconds: float | None) -> Iterator[str]:
         after, within = tally.after_round[index].rate or 0.0, tally.in_round[index].rate
         of_round = f", {_percent(within)} in the pictures of that round" if within is not None else ""
         yield f"  after round {index + 1:<2}   {_percent(after)}{of_round}"
+
+
+def _shortened(reason: str) -> str:
+    return reason if len(reason) <= _SHOWN_REASON_CHARS else f"{reason[: _SHOWN_REASON_CHARS - 3]}..."
 
 
 def _percent(rate: float) -> str:

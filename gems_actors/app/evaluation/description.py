@@ -13,6 +13,7 @@ from gems_actors.app.bulk.rows import Row, rows_of
 from gems_actors.app.bulk.run_spec import RunSpec, read_run
 from gems_actors.app.evaluation.prompt_files import Prompt
 from gems_actors.app.picture_files import OutputError, text_of_path, write_whole
+from gems_actors.files import reason_of
 
 _NAME: Final = "eval.json"
 _HINT: Final = "choose another --out"
@@ -43,7 +44,9 @@ def read_description(folder: Path) -> Description | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise OutputError(f"{folder / _NAME}: expected the description of an evaluation, got: {error}") from error
+        raise OutputError(
+            f"{folder / _NAME}: expected the description of an evaluation, got: {reason_of(error)}"
+        ) from error
 
 
 def write_description(folder: Path, description: Description) -> None:

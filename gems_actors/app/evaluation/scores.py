@@ -19,6 +19,7 @@ from gems_actors.app.evaluation.scoring.wise import WISE_LEGACY, WISE_VERIFIED
 from gems_actors.app.picture_files import OutputError, encode_json, write_whole
 from gems_actors.config import ChatModelConfig, MeshConfig
 from gems_actors.errors import UsageError
+from gems_actors.files import reason_of
 
 SCORERS: Final[Mapping[str, Scorer]] = {
     "geneval2": GENEVAL2,
@@ -132,7 +133,9 @@ def scores_in(folder: Path) -> dict[str, Any] | None:
                 scores = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
                 SCORERS[scores["scorer"]].compare(scores)
             except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
-                raise OutputError(f"{path}: expected scores that `gems eval --score` wrote, got: {error}") from error
+                raise OutputError(
+                    f"{path}: expected scores that `gems eval --score` wrote, got: {reason_of(error)}"
+                ) from error
             return scores
     return None
 

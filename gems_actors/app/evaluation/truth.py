@@ -17,6 +17,7 @@ from gems_actors.app.bulk.folder import MESH_FOLDER
 from gems_actors.app.bulk.recipe import SIMULATED_ERRORS
 from gems_actors.app.bulk.rows import Row, lines_of, rows_of
 from gems_actors.errors import BackendError, UsageError
+from gems_actors.files import reason_of
 
 _FILE: Final = "truth.jsonl"
 
@@ -83,7 +84,7 @@ def _read(folder: Path, row: Row, questions: Sequence[str]) -> dict[str, bool]:
     try:
         seen = look(path.read_bytes())
     except (OSError, BackendError) as error:
-        raise UsageError(f"DIR: {path}: expected a picture, got: {error}") from error
+        raise UsageError(f"DIR: {path}: expected a picture, got: {reason_of(error)}") from error
     if seen is None:
         raise UsageError(f"DIR: {path}: expected a storyboard, which simulated errors are for, got another picture")
     return {question: judge_question(question, seen)[0].startswith("yes") for question in questions}

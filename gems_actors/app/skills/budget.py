@@ -123,7 +123,7 @@ class Spending:
         state = inspect_folder(bulk, take)
         self.images, self.calls = self.images + images, self.calls + chat_cost(state.spent).calls
         most = self._most["evidence" if bulk.name == "evidence" else "proposals"]
-        self._reserved = self._reserved.plus(most, sum(state.failed.values()))
+        self._reserved = self._reserved.plus(most, sum(found.count for found in state.failures.values()))
 
     @property
     def _left(self) -> Cost:

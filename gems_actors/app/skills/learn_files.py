@@ -11,6 +11,7 @@ import msgspec
 from gems_actors.app.bulk.reading.records import json_text
 from gems_actors.app.picture_files import OutputError, write_whole
 from gems_actors.app.skills.plan import Record
+from gems_actors.files import reason_of
 
 FileT = TypeVar("FileT")
 
@@ -46,4 +47,4 @@ def read_json(path: Path, kind: type[FileT]) -> FileT | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise OutputError(f"{path}: expected a file that learning wrote, got: {error}") from error
+        raise OutputError(f"{path}: expected a file that learning wrote, got: {reason_of(error)}") from error

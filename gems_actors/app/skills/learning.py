@@ -70,6 +70,8 @@ async def run(options: LearnOptions, view: TrialView | None = None) -> Result:
     """
     require_trio("app.skills.learning.run")
     view = view or TrialView()
+    if options.skill is not None and not options.out.exists():  # a mistyped id leaves no folder
+        find_skill(options.skill, options.options, "--skill")
     try:
         check_writable(options.out)
         with hold_lock(options.out / "learn.lock"):

@@ -50,7 +50,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def split(
-    records: Sequence[Record], *, seed: int, proposals: int, max_train: int | None, max_slice: int | None
+    records: Sequence[Record],
+    *,
+    seed: int,
+    proposals: int,
+    max_train: int | None,
+    max_slice: int | None,
+    what: str,
 ) -> tuple[list[Record], list[list[Record]]]:
     """Return the prompts that give evidence, and the slices that judge proposals; equal prompts stay together.
 
@@ -62,6 +68,7 @@ def split(
         proposals: number of slices; fewer if there are too few prompts for them.
         max_train: maximum number of prompts that give evidence.
         max_slice: maximum number of prompts of a slice.
+        what: option that names where the prompts are from.
 
     Raises:
         UsageError: there are too few prompts.
@@ -72,7 +79,7 @@ def split(
     held_out = [prompt for prompt in ordered if _hash(prompt, seed, "split") >= TRAIN_SHARE]
     if len(held_out) < MIN_SLICE or not train:
         least = round(2 * MIN_SLICE / (1 - TRAIN_SHARE))
-        raise UsageError(f"prompts: expected at least {least} different ones, got {len(unique)}")
+        raise UsageError(f"{what}: expected at least {least} different prompts, got {len(unique)}")
     count = max(1, min(proposals, len(held_out) // MIN_SLICE))
     slices = [held_out[place::count][:max_slice] for place in range(count)]
     if any(len(part) < MIN_SLICE for part in slices):

@@ -53,7 +53,7 @@ async def plan_of(options: LearnOptions, skill: Skill | None) -> Plan:
     if options.run is not None:
         states, records = await read_run_states(options.run, options.options, skill.id if skill else None)
     else:
-        records = list(read_prompts(options.file or Path()))
+        records = read_prompts(options.file or Path(), "--prompts")
     plan = _divided(wanted, records, options)
     if options.run is not None:
         prompts = {record["prompt"] for record in plan.train}
@@ -72,7 +72,12 @@ def _divided(plan: Plan, records: Sequence[Record], options: LearnOptions) -> Pl
     each = int(most_of(of_one_round(options.options)).images)
     max_slice = None if left is None else max(0, left // (2 * options.samples * each))
     train, slices = split(
-        records, seed=plan.seed, proposals=options.proposals, max_train=max_train, max_slice=max_slice
+        records,
+        seed=plan.seed,
+        proposals=options.proposals,
+        max_train=max_train,
+        max_slice=max_slice,
+        what="--prompts" if options.run is None else "--from",
     )
     parts = tuple(tuple(map(dict, part)) for part in slices)
     return msgspec.structs.replace(plan, train=tuple(map(dict, train)), slices=parts)

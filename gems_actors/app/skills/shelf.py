@@ -6,7 +6,7 @@ or whose text has another one, belongs to a person: it is neither overwritten no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -108,8 +108,8 @@ class Shelf:
         """
         found = self._learnt(self.folder / id_)
         if found is None:
-            known = ", ".join(skill.id for skill in self.active()) or "(none)"
-            raise UsageError(f"ID: expected a learnt skill that no person has changed, one of {known}, got {id_!r}")
+            known = _among(self.active())
+            raise UsageError(f"ID: expected a learnt skill that no person has changed{known}, got {id_!r}")
         return self._retire(found)
 
     def restore(self, name: str) -> Accepted:
@@ -124,8 +124,7 @@ class Shelf:
         versions = self.retired()
         found = [skill for skill in versions if skill.id == name or skill.id.rpartition("-")[0] == name]
         if len(found) != 1:
-            listed = ", ".join(skill.id for skill in found or versions) or "(none)"
-            raise UsageError(f"NAME: expected one of {listed}, got {name!r}")
+            raise UsageError(f"NAME: expected a retired skill{_among(found or versions)}, got {name!r}")
         id_ = found[0].id.rpartition("-")[0]
         target = self.folder / id_
         retired: tuple[Path, ...] = ()
@@ -178,6 +177,10 @@ def metadata_of(folder: Path) -> dict[str, str]:
         for key, value in field.node.value
         if isinstance(key, yaml.ScalarNode) and isinstance(value, yaml.ScalarNode)
     }
+
+
+def _among(skills: Sequence[LearntSkill]) -> str:
+    return f", one of {', '.join(skill.id for skill in skills)}" if skills else " (there is none)"
 
 
 def _move(source: Path, target: Path) -> None:

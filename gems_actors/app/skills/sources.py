@@ -11,7 +11,7 @@ from gems_actors.app.bulk.folder import MESH_FOLDER
 from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.memory.access import MemoryLocation, list_trajectories, locate_memory, open_memory
 from gems_actors.app.options import DrawOptions
-from gems_actors.errors import ConfigError, UsageError
+from gems_actors.errors import ConfigError, RefusedError, UsageError
 from protocol.messages import DrawSettings, ReadTrajectory, TrajectoryState
 
 MAX_TRAJECTORIES: Final = 4_000
@@ -42,7 +42,11 @@ async def read_run_states(
         if is_folder:
             ids = [row.trajectory for row in rows_of(folder) if row.trajectory]
         else:
-            ids = [found.trajectory for found in await list_trajectories(memory, run, "ended")]
+            try:
+                ids = [found.trajectory for found in await list_trajectories(memory, run, "ended")]
+            except RefusedError as error:  # memory does not know the run
+                what = "a DIR of `gems bulk`, or a run that `gems memory runs` lists"
+                raise UsageError(f"--from: expected {what}, got {run!r}") from error
         states = []
         for trajectory in ids[:MAX_TRAJECTORIES]:
             state = await memory.ask(ReadTrajectory(trajectory=trajectory))

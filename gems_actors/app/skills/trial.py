@@ -8,7 +8,7 @@ trial.json, trial.html the result, once both bulks are done
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -134,6 +134,7 @@ async def run(options: TrialOptions, view: TrialView | None = None) -> TrialResu
     require_trio("app.skills.trial.run")
     view = view or TrialView()
     skill = find_skill(options.skill, options.options)
+    records = read_prompts(options.file)
     how = options.options
     if how.images is None and how.rounds is None:
         how = replace(how, rounds=1)
@@ -146,7 +147,7 @@ async def run(options: TrialOptions, view: TrialView | None = None) -> TrialResu
     try:
         check_writable(options.out)
         keep_skill(options.out, skill)
-        write_prompts(options.file, options.out / "prompts.jsonl")
+        write_prompts(records, options.out / "prompts.jsonl")
     except OutputError as error:
         raise UsageError(f"--out: {error}") from error
     result: TrialResult | None = None
@@ -211,33 +212,40 @@ def keep_skill(out: Path, skill: Skill) -> None:
         write_whole(folder / skill.id / _FILE_NAME, (skill.path / _FILE_NAME).read_bytes())
 
 
-def write_prompts(source: Path, target: Path) -> None:
-    """Write the prompts of a file, with the drawing fields that hold for both ways, as tasks of the two bulks.
+def write_prompts(records: Iterable[dict[str, Any]], target: Path) -> None:
+    """Write prompts as tasks of the two bulks.
 
     Raises:
-        UsageError: the file cannot be read, or has a record that cannot be drawn.
         OutputError: the tasks cannot be written.
     """
-    lines = "".join(f"{json_text(record)}\n" for record in read_prompts(source)).encode()
+    lines = "".join(f"{json_text(record)}\n" for record in records).encode()
     if not target.exists() or target.read_bytes() != lines:
         write_whole(target, lines)
 
 
-def read_prompts(source: Path) -> Iterator[dict[str, Any]]:
-    """Yield the prompts of a file, each with the drawing fields that hold for both ways.
+def read_prompts(source: Path, what: str = "PROMPTS") -> list[dict[str, Any]]:
+    """Return the prompts of a file, each with the drawing fields that hold for both ways.
+
+    Args:
+        source: path of the file.
+        what: argument or option that names the file.
 
     Raises:
-        UsageError: the file cannot be read, or has a record that cannot be drawn.
+        UsageError: the file cannot be read, has no records, or has one that cannot be drawn.
     """
+    records = []
     with ExitStack() as stack:
         try:
-            for task in open_tasks(*open_source(stack, source)):
+            for task in open_tasks(*open_source(stack, source, what)):
                 if isinstance(task, BadTask):
                     raise PromptError(f"{task.where}: {task.reason}")
                 fields = {name: task.record[name] for name in _KEPT_FIELDS if task.record.get(name) is not None}
-                yield {"prompt": task.prompt, **fields}
+                records.append({"prompt": task.prompt, **fields})
+            if not records:
+                raise PromptError("expected at least one record, got none")
         except PromptError as error:
-            raise UsageError(f"PROMPTS: {text_of_path(source)}: {error}") from error
+            raise UsageError(f"{what}: {text_of_path(source)}: {error}") from error
+    return records
 
 
 async def draw_both(

@@ -24,6 +24,7 @@ from gems_actors.app.picture_files import OutputError, check_writable
 from gems_actors.client import Mesh
 from gems_actors.config import RoleConfig
 from gems_actors.errors import UsageError
+from gems_actors.files import reason_of
 
 SKILLS_FOLDER = "skills"
 """Folder, in that of the command, with the skills that only this mesh offers."""
@@ -123,7 +124,7 @@ async def open_workbench(
         mesh_folder.mkdir(mode=0o770 if config.access == "group" else 0o700, exist_ok=True)
         (bench.folder / SKILLS_FOLDER).mkdir(exist_ok=True)
     except (OSError, OutputError) as error:
-        raise UsageError(f"--out: {error}") from error
+        raise UsageError(f"--out: {reason_of(error)}") from error
     if options.router is None:
         for warning in pairing_warnings(config):
             view.say(f"gems: {warning}")

@@ -15,6 +15,7 @@ import msgspec
 from gems_actors.app.picture_files import write_whole
 from gems_actors.app.slurm.batch_files import HEAD, SUFFIX
 from gems_actors.errors import GemsError
+from gems_actors.files import reason_of
 
 JOBS_NAME = "jobs.json"
 _COMMAND_S = 60.0
@@ -75,7 +76,7 @@ def read_jobs(folder: Path) -> SubmittedJobs:
     except FileNotFoundError:
         return SubmittedJobs()
     except (OSError, msgspec.MsgspecError) as error:
-        raise SlurmError(f"{path}: expected the jobs of a mesh, got: {error}") from error
+        raise SlurmError(f"{path}: expected the jobs of a mesh, got: {reason_of(error)}") from error
 
 
 def forget_jobs(folder: Path) -> None:

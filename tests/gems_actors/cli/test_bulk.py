@@ -255,7 +255,7 @@ def test_status_shows_progress_and_failures_of_a_folder(tmp_path: Path) -> None:
     assert lines[0].split() == ["source", f"{tmp_path}/prompts.jsonl"]
     assert lines[1].split(maxsplit=1) == ["running", "no; finished; `gems bulk retry DIR` draws the failed tasks again"]
     assert [line.split() for line in lines[2:4]] == [["pictures", "1"], ["failed", "2"]]
-    assert [line.split() for line in lines[-2:]] == [["input", "1"], ["refused", "1"]]
+    assert [line.split()[:2] for line in lines[4:6]] == [["input", "1:"], ["refused", "1:"]]
     with hold_lock(tmp_path / "out/.mesh/bulk.lock"):
         found = json.loads(run_gems(tmp_path, "bulk", "status", "out", "--json").stdout)
     assert found["running"] == f"process {os.getpid()}"
@@ -292,7 +292,10 @@ def test_a_dry_run_counts_what_is_left_and_estimates_from_an_earlier_run(tmp_pat
     other = ("--set", "image={backend='openai', url='http://127.0.0.1:9/v1', model='z'}")
     strange = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "new", "--dry-run", "--like", "out", *other)
     assert (strange.returncode, strange.stderr.count("\n")) == (2, 1)
-    assert "out: expected a run whose pictures are all by image z, chat storyboard, got none" in strange.stderr
+    expected = "a run whose pictures are all by image z, chat storyboard"
+    assert strange.stderr == f"gems: --like: out: expected {expected}, got none\n"
+    nowhere = run_gems(tmp_path, "bulk", "prompts.txt", "--out", "new", "--dry-run", "--like", "nowhere")
+    assert nowhere.stderr == "gems: --like: nowhere: expected the output of `gems bulk`, got none\n"
 
 
 @pytest.mark.parametrize(
@@ -312,6 +315,15 @@ def test_an_unusable_file_is_reported_in_one_line(tmp_path: Path, name: str, con
     done = run_gems(tmp_path, "bulk", name, "--out", "out")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert message in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("report",), ("export", "--as", "webdataset"), ("prune",), ("retry",)]
+)
+def test_a_file_where_a_run_s_folder_is_expected_is_named(tmp_path: Path, command: tuple[str, ...]) -> None:
+    (tmp_path / "prompts.txt").write_text("a dog\n")
+    done = run_gems(tmp_path, "bulk", *command, "prompts.txt")
+    assert (done.returncode, done.stderr) == (2, "gems: DIR: prompts.txt: expected a folder, got a file\n")
 
 
 def test_standard_input_in_utf16_is_refused_by_its_first_line(tmp_path: Path) -> None:

@@ -36,11 +36,12 @@ def test_a_trial_is_printed_continued_and_reported(tmp_path: Path) -> None:
     ("arguments", "line"),
     [
         (("trial", "hats", "p.txt"), "gems: SKILL: expected one of the skills "),
-        (("trial", "spatial-layout", "missing.txt"), "gems: FILE: missing.txt: expected a readable file"),
+        (("trial", "spatial-layout", "missing.txt"), "gems: PROMPTS: missing.txt: expected a readable file"),
         (("trial", "spatial-layout", "p.txt", "--images", "0"), "gems: --images: expected 1 to 64, got '0'"),
         (("learn",), "gems: --from: expected either it or --prompts, got neither"),
         (("learn", "--from", "r", "--prompts", "p.txt"), "gems: --from: expected either it or --prompts, got both"),
-        (("learn", "--prompts", "p.txt"), "gems: prompts: expected at least 40 different ones, got 1"),
+        (("learn", "--prompts", "p.txt"), "gems: --prompts: expected at least 40 different prompts, got 1"),
+        (("learn", "--prompts", "missing.txt"), "gems: --prompts: missing.txt: expected a readable file"),
         (
             ("learn", "--from", "no-such-run"),
             "gems: --from: no-such-run: expected a DIR of `gems bulk`, or a run in a memory",
@@ -55,8 +56,8 @@ def test_a_trial_is_printed_continued_and_reported(tmp_path: Path) -> None:
             "gems: ipc:///nowhere/router: expected a router, but none answered",
         ),
         (("learn", "--prompts", "p.txt", "--confidence", "50"), "gems: --confidence: expected 90 to 99, got '50'"),
-        (("restore", "hats"), "gems: NAME: expected one of (none), got 'hats'"),
-        (("retire", "spatial-layout"), "gems: ID: expected a learnt skill that no person has changed, one of (none)"),
+        (("restore", "hats"), "gems: NAME: expected a retired skill (there is none), got 'hats'"),
+        (("retire", "spatial-layout"), "gems: ID: expected a learnt skill that no person has changed (there is none)"),
         (("report", "nowhere"), "gems: "),
     ],
 )

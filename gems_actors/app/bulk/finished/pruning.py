@@ -21,7 +21,7 @@ from gems_actors.app.picture_files import OutputError
 from gems_actors.blobs import BlobFolder
 from gems_actors.config import MESH_BLOBS, MeshConfig
 from gems_actors.errors import ConfigError, UsageError
-from gems_actors.files import os_reason
+from gems_actors.files import os_reason, reason_of
 from gems_actors.locks import LockHeldError, hold_lock
 from protocol.messages import AnyRecord, AttemptVerified, TrajectoryBegun, TrajectoryEnded, TrajectoryReopened
 
@@ -75,7 +75,7 @@ def prune(folder: Path, kept: Kept, *, is_dry_run: bool = False, is_locked: bool
         except LockHeldError as error:
             raise OutputError(f"{folder}: expected a folder that no bulk writes to, got one {error}") from error
         except (ConfigError, OSError) as error:
-            raise OutputError(f"{folder}: expected a readable folder, got: {error}") from error
+            raise OutputError(f"{folder}: expected a readable folder, got: {reason_of(error)}") from error
         if kept == "chosen":
             needed |= {row.digest for row in rows_of(folder)}
         return _drop(folder, blobs, needed, is_dry_run=is_dry_run)

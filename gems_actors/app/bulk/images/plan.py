@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from gems_actors.app.picture_files import OutputError, write_whole
+from gems_actors.files import reason_of
 
 _NAME: Final = "images.json"
 
@@ -53,7 +54,7 @@ def read_plan(folder: Path) -> Plan:
     except FileNotFoundError:
         return Plan()
     except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise OutputError(f"{path}: expected the plan of a run's images, got: {error}") from error
+        raise OutputError(f"{path}: expected the plan of a run's images, got: {reason_of(error)}") from error
 
 
 def write_plan(folder: Path, plan: Plan) -> None:

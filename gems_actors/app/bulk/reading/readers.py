@@ -46,8 +46,13 @@ def format_of(path: Path) -> InputFormat:
     raise PromptError(f"{path}: expected a name that ends in .txt, .jsonl, .csv or .parquet, got {got!r}")
 
 
-def open_source(stack: ExitStack, file: Path) -> tuple[BinaryIO, InputFormat]:
+def open_source(stack: ExitStack, file: Path, what: str = "FILE") -> tuple[BinaryIO, InputFormat]:
     """Return an input file, open until the stack ends, and its format; `-` is standard input.
+
+    Args:
+        stack: closes the file.
+        file: path of the file.
+        what: argument or option that names the file.
 
     Raises:
         UsageError: the file cannot be read, or its name ends in no known format.
@@ -57,9 +62,9 @@ def open_source(stack: ExitStack, file: Path) -> tuple[BinaryIO, InputFormat]:
     try:
         return stack.enter_context(open_regular(file)), format_of(file)
     except OSError as error:
-        raise UsageError(f"FILE: {file}: expected a readable file, got: {os_reason(error)}") from error
+        raise UsageError(f"{what}: {file}: expected a readable file, got: {os_reason(error)}") from error
     except PromptError as error:
-        raise UsageError(f"FILE: {error}") from error
+        raise UsageError(f"{what}: {error}") from error
 
 
 def open_tasks(stream: BinaryIO, format_: InputFormat, options: RecordOptions = _DEFAULTS) -> Iterator[Task | BadTask]:

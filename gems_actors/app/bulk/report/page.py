@@ -81,14 +81,14 @@ class ReportPage:
     def pieces(self) -> Iterator[str]:
         """Yield the page piece by piece."""
         tally = self.survey.tally
-        tally.failed, tally.spent = sum(self.state.failed.values()), self.state.spent
+        tally.failures, tally.spent = self.state.failures, self.state.spent
         name = Path(self.spec.source).name
         title = escape(name)
         yield page_head(name, "report")
         shown = self.survey.shown
         sections = {
             "results": ("Results", f"<h2 class=spoken>Results</h2>{_figures_of(tally, self.state)}"),
-            "failed": ("Failed", "".join(_failures_of(self.failures, self.state, self.spec.prompt_column))),
+            "failed": ("Failed", "".join(_failures_of(self.failures, tally, self.spec.prompt_column))),
             "rates": ("Requirements met", "".join(_rates_of(tally, self.survey.kinds))),
             "pictures": ("Pictures", "".join(self._pictures(shown, tally.pictures))),
             "cost": ("Cost", "".join(_costs_of(tally))),
@@ -180,11 +180,11 @@ def _figures_of(tally: Tally, state: FolderState) -> str:
     return f"<dl class=figures>{tiles}</dl>{lines}"
 
 
-def _failures_of(failures: Failures, state: FolderState, prompt_column: str) -> Iterator[str]:
+def _failures_of(failures: Failures, tally: Tally, prompt_column: str) -> Iterator[str]:
     if not failures:
         return
-    total = sum(state.failed.values())
-    classes = ", ".join(f"{count:,} {escape(class_)}" for class_, count in sorted(state.failed.items()))
+    total = tally.failed
+    classes = ", ".join(f"{found.count:,} {escape(class_)}" for class_, found in sorted(tally.failures.items()))
     yield f"<h2>Failed: {total:,} ({classes})</h2><div class=panel><p class=quiet>"
     yield f"The first {len(failures):,} of them. " if len(failures) < total else ""
     yield "<a href='./failed.jsonl'>failed.jsonl</a> has all of them; "

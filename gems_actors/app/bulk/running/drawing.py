@@ -17,6 +17,7 @@ from gems_actors.app.bulk.running.opening import OpenBulk
 from gems_actors.app.bulk.running.servers import LeftUndoneError
 from gems_actors.app.bulk.running.watching import RunWatch
 from gems_actors.app.bulk.tasks import BadTask, Task
+from gems_actors.app.bulk.totals import add_failure
 from gems_actors.app.options import budget_of
 from gems_actors.app.picture_files import PictureError
 from gems_actors.app.references.pictures import BadReferenceError
@@ -116,4 +117,4 @@ class TaskDrawer:
 
     def _fail(self, task: Task | BadTask, sample: int, class_: str, reason: str) -> None:
         self._bulk.folder.keep_failure(task, sample, class_, reason)
-        self._bulk.tally.failed += 1
+        add_failure(self._bulk.tally.failures, class_, reason)

@@ -12,7 +12,7 @@ from protocol.messages import Spent
 
 PAST = Tally(pictures=40, images=100)
 SPENT = {"planner": Spent(calls=800, prompt_tokens=30_000, completion_tokens=10_000, cost=4.0, seconds=1.0)}
-STATE = FolderState(running=None, failed={}, spent=SPENT, priced=40, timed_pictures=20, timed_s=5.0)
+STATE = FolderState(running=None, failures={}, spent=SPENT, priced=40, timed_pictures=20, timed_s=5.0)
 
 
 def test_an_estimate_scales_with_the_number_of_tasks() -> None:

@@ -92,7 +92,7 @@ def test_rounds_are_side_by_side_with_changes_and_lessons(tmp_path: Path) -> Non
     text = "".join(
         ReportPage(
             spec=RUN,
-            state=FolderState(running=None, failed={}, spent={}),
+            state=FolderState(running=None, failures={}, spent={}),
             folder=tmp_path,
             blobs=BlobFolder(tmp_path / "blobs"),
             survey=survey,

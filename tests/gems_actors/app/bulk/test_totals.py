@@ -8,7 +8,15 @@ from msgspec import structs
 
 from gems_actors.app.bulk.folder import open_bulk_folder
 from gems_actors.app.bulk.rows import RowRequirement
-from gems_actors.app.bulk.totals import BulkProgress, Tally, progress_line, result_parts, summary_of, summary_table
+from gems_actors.app.bulk.totals import (
+    BulkProgress,
+    Tally,
+    add_failure,
+    progress_line,
+    result_parts,
+    summary_of,
+    summary_table,
+)
 from gems_actors.app.picture_files import BLIND_VERIFIER
 from tests.gems_actors.app.bulk.test_folder import RUN, fill
 from tests.gems_actors.app.bulk.test_rows import row
@@ -72,3 +80,20 @@ def test_what_the_refiner_decided_otherwise_than_to_rewrite_is_counted() -> None
     assert summary_of(tally, 1.0)["actions"] == {"resample": 2, "stop": 1}
     assert "refiner            2 resample, 1 stop" in list(summary_table(tally, None))
     assert "ended early" not in " ".join(summary_table(tally, None))
+
+
+def test_a_summary_counts_failures_by_class_with_the_first_reason_of_each() -> None:
+    tally = Tally()
+    add_failure(tally.failures, "input", "line 2: expected JSON")
+    for reason in ("the server said \x1b[31mno" + "o" * 200, "another reason", "a third"):
+        add_failure(tally.failures, "backend", reason)
+    lines = list(summary_table(tally, None))
+    at = lines.index("failed             4")
+    assert lines[at + 1].startswith("  backend          3: the server said ")
+    assert lines[at + 1].endswith("oo...")
+    assert "\x1b" not in lines[at + 1]
+    assert len(lines[at + 1]) < 130
+    assert lines[at + 2] == "  input            1: line 2: expected JSON"
+    classes = summary_of(tally, 1.0)["failure_classes"]
+    assert classes["input"] == {"first_reason": "line 2: expected JSON", "count": 1}
+    assert (classes["backend"]["count"], len(classes["backend"]["first_reason"])) == (3, 223)

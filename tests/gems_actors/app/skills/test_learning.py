@@ -235,5 +235,12 @@ async def test_a_folder_of_another_task_is_refused(tmp_path: Path) -> None:
 async def test_too_few_prompts_are_refused(tmp_path: Path) -> None:
     curator = Scripted([])
     async with open_school(tmp_path, curator.role, count=10) as options:
-        with pytest.raises(UsageError, match="prompts: expected at least 40 different ones, got 10"):
+        with pytest.raises(UsageError, match=r"^--prompts: expected at least 40 different prompts, got 10"):
             await run(options)
+
+
+async def test_a_mistyped_skill_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a cow\n")
+    with pytest.raises(UsageError, match=r"^--skill: expected one of the skills .*, got 'hats'"):
+        await run(LearnOptions(out=tmp_path / "out", file=tmp_path / "prompts.txt", skill="hats"))
+    assert not (tmp_path / "out").exists()

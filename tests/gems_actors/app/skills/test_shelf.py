@@ -79,5 +79,5 @@ def test_what_is_not_retired_cannot_be_restored_over_a_person(shelf: Shelf) -> N
     write_skill(shelf.folder, "counts", OPEN_FORMAT)
     with pytest.raises(UsageError, match="expected a free place for counts, got a skill that a person wrote"):
         shelf.restore("counts")
-    with pytest.raises(UsageError, match=r"NAME: expected one of counts-[0-9a-f]{16}, got 'hats'"):
+    with pytest.raises(UsageError, match=r"NAME: expected a retired skill, one of counts-[0-9a-f]{16}, got 'hats'"):
         shelf.restore("hats")

@@ -41,3 +41,7 @@ async def test_the_trajectories_of_a_bulk_give_evidence_and_held_out_prompts(tmp
         assert await plan_of(learn, None) == plan
         with pytest.raises(UsageError, match="expected a run with trajectories drawn with the skill hats, got none"):
             await read_run_states(str(tmp_path / "night"), options, "hats")
+        with pytest.raises(
+            UsageError, match=r"^--from: expected a DIR of `gems bulk`, or a run that .*, got 'nowhere'"
+        ):
+            await read_run_states("nowhere", options, None)

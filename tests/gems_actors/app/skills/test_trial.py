@@ -123,7 +123,20 @@ async def test_a_skill_that_cannot_be_tried_is_refused_before_anything_is_writte
     assert not (tmp_path / "out").exists()
 
 
-async def test_a_file_that_is_no_list_of_prompts_is_named(tmp_path: Path) -> None:
-    (tmp_path / "prompts.jsonl").write_text('{"prompt": "a cow"}\n{"words": "a pig"}\n')
-    with pytest.raises(UsageError, match=r"PROMPTS: .*prompts.jsonl: line 2: expected a prompt as text, got none"):
-        await run(TrialOptions(skill="spatial-layout", file=tmp_path / "prompts.jsonl", out=tmp_path / "out"))
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        ('{"prompt": "a cow"}\n{"words": "a pig"}\n', "line 2: expected a prompt as text, got none"),
+        ("\n", "expected at least one record, got none"),
+        (None, "expected a readable file, got: No such file or directory"),
+    ],
+)
+async def test_a_file_that_is_no_list_of_prompts_is_named_before_anything_is_written(
+    tmp_path: Path, content: str | None, error: str
+) -> None:
+    file = tmp_path / "prompts.jsonl"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UsageError, match=f"^PROMPTS: {file}: {error}"):
+        await run(TrialOptions(skill="spatial-layout", file=file, out=tmp_path / "out"))
+    assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
-from gems_actors.app.bulk.totals import BulkProgress, Tally, progress_event, progress_line
+from gems_actors.app.bulk.totals import BulkProgress, FailureClass, Tally, progress_event, progress_line
 from gems_actors.app.picture_files import encode_json
 from gems_actors.cli.terminal.bulk_bar import render
 from gems_actors.cli.terminal.draw_view import ASCII, UNICODE, Glyphs
@@ -18,7 +18,10 @@ from tests.gems_actors.app.bulk.test_rows import requirement, row
 
 def progress(total: int | None = 120, note: str = "", rounds: int = 2) -> BulkProgress:
     """Return the progress of a bulk that drew thirty pictures in ten seconds, after ten of an earlier run."""
-    tally = Tally(failed=2, spent={"verifier": Spent(seconds=1.0, calls=9, prompt_tokens=12_000, cost=0.25)})
+    tally = Tally(
+        failures={"backend": FailureClass("no", 2)},
+        spent={"verifier": Spent(seconds=1.0, calls=9, prompt_tokens=12_000, cost=0.25)},
+    )
     for number in range(40):
         by_round = (1, *[2] * (rounds - 1))
         found = row(rounds=rounds, images=rounds, met=2, met_by_round=by_round, requirements=(requirement(),) * 2)
@@ -93,4 +96,9 @@ def test_the_results_are_those_of_the_cohort_and_the_counts_those_of_all_picture
 
 
 def test_pictures_of_other_parts_of_a_run_do_not_count_as_progress() -> None:
-    assert BulkProgress(Tally(pictures=997, before=995, failed=1), 5, 1.0, uncounted=995).finished == 3
+    assert (
+        BulkProgress(
+            Tally(pictures=997, before=995, failures={"input": FailureClass("no", 1)}), 5, 1.0, uncounted=995
+        ).finished
+        == 3
+    )
