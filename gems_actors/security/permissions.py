@@ -131,7 +131,7 @@ class Principal:
 
     def _forbidden(self, what: str) -> ForbiddenError:
         allowed = ", ".join(sorted(self.may))
-        return ForbiddenError(f"expected what the key of {self.name} allows ({allowed}), got {what}")
+        return ForbiddenError(f"expected a key that allows {what}, got that of {self.name} ({allowed})")
 
 
 def describe_principal(name: str, key: str, grants: Iterable[str]) -> str:

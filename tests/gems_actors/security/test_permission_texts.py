@@ -34,7 +34,7 @@ def refusal(*grants: str, kind: Kind, role: str = "", body: bytes = b"") -> str:
 
 
 def expected(allowed: str, got: str) -> str:
-    return f"expected what the key of somebody allows ({allowed}), got {got}"
+    return f"expected a key that allows {got}, got that of somebody ({allowed})"
 
 
 def named(type_: str) -> bytes:

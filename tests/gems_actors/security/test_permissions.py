@@ -159,7 +159,7 @@ def test_a_refusal_names_the_key_its_grants_and_the_message() -> None:
     header, body = Header(Kind.REQUEST, role="supervisor"), encode_body(StopMesh())
     with pytest.raises(ForbiddenError) as caught:
         principal("verifier").check(header, body)
-    assert str(caught.value) == "expected what the key of somebody allows (verifier), got 'StopMesh' to supervisor"
+    assert str(caught.value) == "expected a key that allows 'StopMesh' to supervisor, got that of somebody (verifier)"
     assert not may(principal("client"), Header(Kind.REQUEST, role="router"), encode_body(ReportLoss(name="x")))
 
 
