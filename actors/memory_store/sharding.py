@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gems_actors.config import MeshConfig
 from gems_actors.errors import ConfigError
-from gems_actors.files import os_reason
+from gems_actors.files import os_reason, reason_of
 from gems_actors.locks import sync_folder
 from gems_actors.shards import role_of_shard
 from protocol.limits import MAX_SHARDS
@@ -54,8 +54,8 @@ def read_layouts(data_path: Path) -> tuple[int, ...]:
     except FileNotFoundError:
         layouts = ()
     except (OSError, ValueError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else error
-        raise ConfigError(f"{path}: expected a number of shards up to {MAX_SHARDS} a line, got: {reason}") from error
+        expected = f"expected a number of shards up to {MAX_SHARDS} a line"
+        raise ConfigError(f"{path}: {expected}, got: {reason_of(error)}") from error
     return layouts or tuple(range(1, _count_folders(data_path) + 1))
 
 

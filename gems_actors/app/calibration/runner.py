@@ -33,7 +33,7 @@ from gems_actors.backends.factory import open_chat_model
 from gems_actors.backends.pictures import visible_picture
 from gems_actors.config import MeshConfig, VerifyConfig
 from gems_actors.errors import UsageError
-from gems_actors.files import open_regular, os_reason, read_regular
+from gems_actors.files import open_regular, os_reason, read_regular, reason_of
 from gems_actors.tasks import gather
 from protocol.messages import Answer, Requirement, RequirementKind
 
@@ -127,8 +127,7 @@ def _check_picture(case: Case, file: Path) -> None:
     try:
         _visible(case)
     except (OSError, ValueError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else error
-        what = f"line {case.line}: expected a picture as `image`, got {case.image!r}: {reason}"
+        what = f"line {case.line}: expected a picture as `image`, got {case.image!r}: {reason_of(error)}"
         raise UsageError(f"FILE: {file}: {what}") from error
 
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
-from gems_actors.files import open_regular, os_reason
+from gems_actors.files import open_regular, reason_of
 from protocol.identity import digest_of
 from protocol.limits import MAX_BLOB_BYTES, MAX_REFERENCES, MAX_SIDE_PX
 from protocol.messages import ImageRef
@@ -121,8 +121,7 @@ def read_file(path: Path) -> bytes:
         with open_regular(path) as file:
             return file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the path
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
-        raise BadReferenceError(f"expected a readable file, got: {reason}") from error
+        raise BadReferenceError(f"expected a readable file, got: {reason_of(error)}") from error
 
 
 def read_references(given: GivenImage | Sequence[GivenImage]) -> tuple[Reference, ...]:
