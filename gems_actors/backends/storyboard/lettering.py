@@ -289,13 +289,19 @@ def _strips(size_px: int) -> dict[tuple[tuple[int, int], bytes], str]:
 
 
 def _difference(strip: Image.Image, shape: Glyph) -> float:
-    """Return the difference of a strip and a glyph, as a share of the glyph's bounding box."""
-    if abs(strip.width - shape.mask.width) > 1:
+    """Return the difference of a strip and a glyph, as a share of the glyph's bounding box.
+
+    After JPEG, the column that a strip lacks, or has in addition, may be its first or its last one.
+    """
+    wider_px = strip.width - shape.mask.width
+    if abs(wider_px) > 1:
         return 1.0
-    drawn = Image.new("L", strip.size)
-    drawn.paste(shape.mask, (0, shape.top_px))
-    total = sum(value * count for value, count in enumerate(ImageChops.difference(strip, drawn).histogram()))
-    return min(1.0, total / 255 / (shape.mask.width * shape.mask.height))
+    totals = []
+    for left_px in {0, wider_px}:
+        drawn = Image.new("L", strip.size)
+        drawn.paste(shape.mask, (left_px, shape.top_px))
+        totals.append(sum(value * count for value, count in enumerate(ImageChops.difference(strip, drawn).histogram())))
+    return min(1.0, min(totals) / 255 / (shape.mask.width * shape.mask.height))
 
 
 def _read_box(strip: Image.Image, size_px: int) -> str:

@@ -27,9 +27,11 @@ def things(first: int, count: int) -> Iterator[Thing]:
         yield Thing(NAMES[index % len(NAMES)], count=index % 12 + 1, attributes=shown)
 
 
-def misreadings(first: int, side_px: int = 768) -> list[tuple[str, Thing, SeenCard | None]]:
+def misreadings(
+    first: int, side_px: int = 768, per_picture: int = PER_PICTURE
+) -> list[tuple[str, Thing, SeenCard | None]]:
     """Draw a picture of things, and return what is not right in it as PNG and as JPEG."""
-    wanted = list(things(first, PER_PICTURE))
+    wanted = list(things(first, per_picture))
     picture = draw(Scene(tuple(wanted)), seed=1, width_px=side_px, height_px=side_px)
     wrong = []
     for kind in ("PNG", "JPEG"):
@@ -50,6 +52,12 @@ def is_right(thing: Thing, card: SeenCard) -> bool:
 def test_tiles_are_read_after_being_encoded_again(side_px: int) -> None:
     for first in range(0, len(NAMES), 200):
         assert misreadings(first, side_px) == []
+
+
+@pytest.mark.parametrize("per_picture", [6, 9])
+def test_the_tiles_of_crowded_pictures_are_read_after_being_encoded_again(per_picture: int) -> None:
+    for first in range(per_picture, len(NAMES), 150):
+        assert misreadings(first, 1024, per_picture) == []
 
 
 @pytest.mark.slow
