@@ -107,6 +107,8 @@ class Ownership(Absences):
             return self.last if is_filled and self.shared is not None and self.shared.word in ATTACHING else None
         if follower in PRONOUNS:
             return self.last if len(others) == 1 else None
+        if spelled == "by" and follower in POSSESSIVES:
+            return None  # `hanging from a branch by its tail`
         if spelled == "over" and self.shared is not None and self.shared.kind == "action":
             return None  # `throws a bouquet over her shoulder`
         if follower in POSSESSIVES or self.has_own_part(self.shared):

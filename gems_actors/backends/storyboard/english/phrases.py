@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
 from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES
 from gems_actors.backends.storyboard.english.kinds import ANIMATE, SCENES
-from gems_actors.backends.storyboard.english.lookahead import ENDS, MAX_COUNT, Lookahead, Opening
-from gems_actors.backends.storyboard.english.naming import is_known_noun, is_nameable, is_no_noun, is_owner, is_plural
+from gems_actors.backends.storyboard.english.lookahead import ENDS, MAX_COUNT, Opening
+from gems_actors.backends.storyboard.english.name_ends import NameEnds
+from gems_actors.backends.storyboard.english.naming import is_nameable, is_no_noun, is_owner, is_plural
 from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, Tokens
 from gems_actors.backends.storyboard.english.verbs import (
     ANIMATE_ACTIONS,
     BASES,
-    INTRANSITIVE,
     PARTICIPLES_AS_BASES,
     PURPOSES,
     THIRD_PERSONS,
@@ -32,7 +32,6 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     INSUBSTANTIAL,
     LOOSE_COUNTS,
     MEASURES,
-    PARTICLES,
     PICTURE_SIDES,
     PICTURED,
     POSSESSIVES,
@@ -62,8 +61,6 @@ from gems_actors.backends.storyboard.words import (
     surface_of,
 )
 
-_PROSE_TOKENS: Final = 60
-"""Tokens above which a noun without article, number or colour is taken as a figure of speech, not a thing."""
 _MAX_NAME_WORDS: Final = 4
 _MAX_RUN: Final = 8
 """Maximum words of a noun phrase; longer runs are no sentence."""
@@ -118,7 +115,7 @@ class Phrase:
     """Number that the phrase states: 1 for `a`, negative if it is vague, None without one."""
 
 
-class PhraseReader(Lookahead):
+class PhraseReader(NameEnds):
     """Parses noun phrases in one list of tokens."""
 
     def __init__(self, tokens: Tokens) -> None:
@@ -127,8 +124,6 @@ class PhraseReader(Lookahead):
         self._read: dict[int, tuple[Phrase | None, int]] = {}
         """Phrases by the token at which they begin: several rules ask for the same one."""
         self._runs: dict[int, tuple[Opening, list[str], int]] = {}
-        self.is_prose = len(tokens.words) > _PROSE_TOKENS
-        self._has_sentences = self.is_prose or tokens.words.count(".") > 1
         self._is_in_capitals = 4 * sum(raw[0].isupper() for raw in tokens.raw) > 3 * len(tokens.raw)
 
     def read(self, at: int) -> tuple[Phrase | None, int]:
@@ -146,14 +141,17 @@ class PhraseReader(Lookahead):
 
     def _parse(self, at: int) -> tuple[Phrase | None, int]:
         opening, words, after = self._run(at)
-        if len(words) > 1 and self._is_verb_of(words, opening, after):
+        if len(words) > 1 and self.is_verb_of(words, opening, after):
             words, after = words[:-1], after - 1
         if not words and opening.count is not None and self.tokens.at(opening.after) == "of":
             return self.read(opening.after + 1) if self.tokens.at(opening.after + 1) == "the" else (None, opening.after)
-        if len(words) > 1 and (self._may_end_in_verb(words, at, after) or self._is_before_object(after)):
+        is_whose = len(words) == 1 and opening.is_definite and words[0] in THIRD_PERSONS
+        if is_whose and self.tokens.at(at) == "her" and self.is_before_object(after):
+            return None, after  # `a colleague behind her holds a camera`
+        if len(words) > 1 and (self.may_end_in_verb(words, at, after) or self.is_before_object(after)):
             return None, after
         words = [word for word in words if not is_adverb(word)]
-        if self._begins_with_verb(words, opening):
+        if self.begins_with_verb(words, opening):
             words = words[1:]
         if self.tokens.at(after) == "of" and words:
             return self._read_of(words, opening, after)
@@ -193,7 +191,7 @@ class PhraseReader(Lookahead):
     def is_unknown_verb(self, at: int, after: int) -> bool:
         """Return whether a phrase ends before a verb that no table has, as in `lanterns illuminate the path`."""
         opening, words, end = self._run(at)
-        if end == after + 1 and len(words) > 1 and self._is_verb_of(words, opening, end):
+        if end == after + 1 and len(words) > 1 and self.is_verb_of(words, opening, end):
             return True
         word = self.tokens.at(after)
         is_known = attribute_of(word) is not None or is_adverb(word) or self.verb_at(after) is not None
@@ -223,7 +221,7 @@ class PhraseReader(Lookahead):
             if words and (number_of(token) or 0) > MAX_COUNT:  # the year of a `red 1969 Camaro`
                 at += 1
                 continue
-            is_purpose = token in PURPOSES | ANIMATE_ACTIONS and self._names_purpose(words, at)
+            is_purpose = token in PURPOSES | ANIMATE_ACTIONS and self.names_purpose(words, at)
             if is_purpose or is_compound(token, self.tokens.at(at + 1)) or self._is_compound_plural(at):
                 words.append(f"{token} {self.tokens.at(at + 1)}")
                 at += 2
@@ -237,65 +235,6 @@ class PhraseReader(Lookahead):
             words.append(token.removeprefix(EMOJI))
             at += 1
         return words, at
-
-    def _names_purpose(self, words: list[str], at: int) -> bool:
-        """Return whether a participle and the noun after it are one name, as in `a charging case`."""
-        before, noun = self.tokens.at(at - 1), self.tokens.at(at + 1)
-        is_opened = before in DETERMINERS or number_of(before) is not None or bool(words)
-        if not is_opened or any(attribute_of(word) is None for word in words):
-            return False
-        is_noun = noun.isalpha() and attribute_of(noun) is None and noun not in BREAKERS and not is_adverb(noun)
-        return is_noun and singular(noun) not in ANIMATE and noun not in DETERMINERS and number_of(noun) is None
-
-    def _begins_with_verb(self, words: list[str], opening: Opening) -> bool:
-        """Return whether the first word is a participle with an object, as in `emphasizing real people`."""
-        if len(words) < 3 or opening.count is not None or opening.is_definite:
-            return False
-        is_verbal = (
-            is_participle(words[0])
-            and words[0] not in INTRANSITIVE
-            and surface_of(words[0]) is None
-            and not is_plain_adjective(words[0])
-        )
-        return is_verbal and attribute_of(words[1]) is not None
-
-    def _is_verb_of(self, words: list[str], opening: Opening, after: int) -> bool:
-        """Return whether the last word is a verb that no table has, as in `a hand sprinkles sugar`."""
-        last, following = words[-1], self.tokens.at(after)
-        if singular(last) == last or attribute_of(words[-2]) is not None or any("'" in word for word in words):
-            return False
-        begins_object = following in DETERMINERS or number_of(following) is not None
-        is_modified = is_plain_adjective(following) or is_adverb(following)
-        begins_object = begins_object or (is_modified and not self.place_at(after))
-        is_the = opening.is_definite and self.tokens.at(opening.after - 1) not in POSSESSIVES
-        is_one = opening.count == 1 or (opening.count is None and is_the and self.is_prose)
-        if following in COPULAS:
-            return False
-        if following == TEXT_MARK and (opening.is_definite or opening.count == 1):
-            return True  # `the poster headlines "LIVE"`
-        if opening.is_definite and words[-2] in ANIMATE and not is_known_noun(last):
-            return True  # `the museum guard dozes beneath a painting`
-        begins = self.tokens.at(opening.after - 1) in ENDS | {"and", "while", "as"} or opening.after == 0
-        is_sentence = self._has_sentences and begins and opening.count is None
-        if (
-            (opening.is_definite or is_sentence)
-            and last in THIRD_PERSONS
-            and (following in PARTICLES or following in PLACES)
-        ):
-            return True  # `her back rides through a street`
-        return (is_one and following != "of") or begins_object
-
-    def _may_end_in_verb(self, words: list[str], at: int, after: int) -> bool:
-        """Return whether the last word could be the verb of two subjects: `a man and his grandson fish from a pier`."""
-        is_joined = self.tokens.at(at - 1) == "and" or (is_known_noun(words[-2]) and not is_known_noun(words[-1]))
-        is_joined = is_joined and words[-1] in BASES and attribute_of(words[-2]) is None
-        following = self.tokens.at(after)
-        return is_joined and (following in PARTICLES or following in DETERMINERS or self.place_at(after) > 0)
-
-    def _is_before_object(self, after: int) -> bool:
-        """Return whether a noun phrase begins at a token, so that the word before it must be a verb."""
-        token = self.tokens.at(after)
-        return token in {"a", "an", "the"} or token in POSSESSIVES
 
     def _name_at(self, at: int) -> int:
         """Return the number of words of a name such as `Golden Gate Bridge`, if there are several."""
@@ -396,6 +335,8 @@ class PhraseReader(Lookahead):
         if inner is None or is_unnamed or " of " in inner.thing.name:
             return self._phrase_of(words, opening), after
         thing = inner.thing
+        if thing.name == "eyeglasses":  # `a tray of glasses`
+            thing, inner = replace(thing, name="glass", count=3), replace(inner, is_plural=True)
         has_article = self.tokens.at(after + 1) in {"a", "an"}
         kept = [word for word in thing.attributes if has_article or not (colour_of(word) or surface_of(word))]
         named = [*kept, plural(thing.name) if inner.is_plural else thing.name]

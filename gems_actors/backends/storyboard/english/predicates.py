@@ -245,7 +245,10 @@ class Predicates(Ownership):
         if phrase is None or self.tokens.at(after) != "," or not self._begins_clause(at):
             return end
         name = self.add(phrase, end, after)
-        if name is not None and (phrase.is_plural or self.found.things[name].count == 1):  # `in the first panel`
+        is_seen_through = self.tokens.at(at) in {"through", "across"}
+        if (
+            name is not None and not is_seen_through and (phrase.is_plural or self.found.things[name].count == 1)
+        ):  # `in the first panel`
             self.fronted = (PLACES[self.tokens.phrase(at, end)], name, (at, end))
         self.last = self.head = None
         return after + 1
@@ -335,6 +338,9 @@ class Predicates(Ownership):
         particle = self.tokens.phrase(after, after + length) if length else ""
         if not length and self.tokens.at(after) in PARTICLES:
             particle, length = self.tokens.at(after), 1
+        if particle == "of" and after > at + 1:
+            self.lose()  # `runs ahead of a horse`
+            return after + 1
         if particle == "for" and verb not in _REACHING:
             self.lose()  # `decorated for a wedding` has no wedding to draw, `waiting for a train` no train yet
             return max(self.phrases.read(after + 1)[1], after + 1)
@@ -402,8 +408,7 @@ class Predicates(Ownership):
         is_short = end - at <= _MAX_GUISE_WORDS and is_past(self.tokens.at(at)) and not self.is_negated
         if is_short and self.found.describe(subject, attribute=self.tokens.phrase(at, end)):
             self.tokens.use(at, end)
-        else:
-            self.lose()
+        self.lose()  # `used as a bathtub by a frog`
         return end
 
     def _state(self, at: int, end: int, after: int, subject: str, negative: str) -> int:

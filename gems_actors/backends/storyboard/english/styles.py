@@ -132,7 +132,8 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
         return " , "
 
     def take_frame(match: re.Match[str]) -> str:
-        if _PICTURE_AS_THING.match(match.string, match.end()):
+        is_some = match.start() > 0 and match.end(3) < match.end() and match.string[match.end(3)] == "s"
+        if is_some or _PICTURE_AS_THING.match(match.string, match.end()):  # `tiny drawings of trees mark the park`
             return match[0]
         looks = [look[0].lower() for look in _LOOK.finditer(match[2])]
         rest = _LOOK.sub("", match[2]).replace("-style", "").replace(",", "").split()

@@ -28,7 +28,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     is_adverb,
     is_plain_adjective,
 )
-from gems_actors.backends.storyboard.words import NOUNS_IN_ING, PLACES, colour_of, is_participle, number_of, singular
+from gems_actors.backends.storyboard.words import NOUNS_IN_ING, PLACES, colour_of, is_participle, number_of
 
 _THROUGH: Final = frozenset(
     ("through", "across", "along", "over", "onto", "into", "toward", "around", "against", "from", "up", "down")
@@ -71,6 +71,7 @@ _OF_PICTURES: Final = frozenset(
     )
 )
 _PARTICLES: Final = frozenset(("up", "down", "off", "out", "away", "over"))
+_SHOWING: Final = frozenset(("shows", "depicts", "features", "contains", "showing", "depicting", "featuring"))
 _TEMPORAL: Final = frozenset(("before", "after", "until", "during", "since", "because", "despite", "off"))
 """Words after which a phrase names what is not there, or not now."""
 _SHOWN: Final = frozenset(
@@ -125,7 +126,7 @@ class Things(Predicates):
             self.lose()
             return True
         is_of_unread = self.pending is None and self._is_of_unread(at)
-        if is_elsewhen or is_of_unread or self._is_missing(phrase, after) or self._is_of_the_picture(phrase):
+        if is_elsewhen or is_of_unread or self._is_missing(phrase, after) or self._is_of_the_picture(phrase, after):
             self.lose()
             return True
         return False
@@ -171,16 +172,19 @@ class Things(Predicates):
         is_so = self.tokens.at(after) in MISSING and not begins_object
         return is_so or not MISSING.isdisjoint(phrase.thing.attributes)
 
-    def _is_of_the_picture(self, phrase: Phrase) -> bool:
+    def _is_of_the_picture(self, phrase: Phrase, after: int) -> bool:
         """Return whether a phrase is `the frame` or `the illustration` itself, and not one that was named before."""
         name = phrase.thing.name
-        return phrase.is_definite and name in _OF_PICTURES and name not in self.found.things
+        if not phrase.is_definite or name in self.found.things:
+            return False
+        is_showing = self.tokens.at(after) in _SHOWING or self.phrases.is_passed_verb(after)
+        return name == "frame" or (name in _OF_PICTURES and is_showing)  # `the poster shows a bee`
 
     def _is_of_unread(self, at: int) -> bool:
         """Return whether `of` stands between a phrase and a word that was not understood: `the price of tea`."""
         if self.tokens.at(at - 1) != "of" or at < 2 or self.tokens.is_used[at - 2]:
             return False
-        return singular(self.tokens.at(at - 2)) not in _SHOWN
+        return self.tokens.at(at - 2) not in _SHOWN
 
     def _is_oblique(self, at: int) -> bool:
         """Return whether a phrase follows a preposition or another phrase, and so is no subject of what comes next."""
@@ -204,6 +208,8 @@ class Things(Predicates):
         at += opening == "the" and self.tokens.at(at + 1) == "other"
         is_member = self.tokens.at(at) in {"another", "one", "other", "both", "all"} and after == at + 2
         if is_member and (self.tokens.at(at + 1) in THIRD_PERSONS or self.tokens.at(at + 1) in PLURAL_VERBS):
+            if self.first in self.found.things and self.tokens.at(at) == "another":
+                self.found.uncount(self.first)  # `a worker waves, and another leans on a shovel`
             return True  # `one covers its eyes, another pours tea`
         is_bare = phrase.stated is None and not phrase.is_definite
         is_bare = is_bare and (not phrase.thing.attributes or is_participle(opening))

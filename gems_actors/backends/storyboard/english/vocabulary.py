@@ -86,18 +86,18 @@ COMPARATIVES: Final = word_set(
 )
 _COLOURED_THINGS: Final = word_set("orange olive lime violet lavender gold silver emerald ivory cream aqua")
 COMPOUNDS: Final = word_set(
-    "blue-jay rocking-horse bow-tie red-bean black-bean green-bean green-tea black-tea white-chocolate "
-    "dark-chocolate brown-sugar red-carpet swing-set tea-set chess-set drum-set train-set red-panda black-hole "
-    "black-widow olive-oil olive-tree olive-branch orange-juice orange-tree orange-peel trash-can garbage-can "
-    "tin-can soda-can beer-can spray-can hot-dog polar-bear teddy-bear hot-air wild-boar stuffed-animal "
-    "french-fries fried-egg hard-hat high-heel light-bulb light-house golden-retriever grizzly-bear living-room "
-    "dining-table dining-room rolling-pin rocking-chair washing-machine swimming-pool sleeping-bag frying-pan "
-    "shooting-star flying-saucer parking-meter cutting-board baking-tray running-shoe walking-stick fishing-boat "
-    "fishing-rod sewing-machine boxing-glove racing-car wedding-cake ice-cream light-switch first-aid soft-toy "
-    "sweet-potato double-decker traffic-light lawn-mower carving-knife open-air full-moon old-town watering-can "
-    "drinking-fountain vending-machine shopping-cart shopping-bag sailing-boat spinning-wheel measuring-tape "
-    "stepping-stone hiking-boot riding-hood knitting-needle whipped-cream marching-band high-school high-chair "
-    "high-rise wine-glass reading-glasses magnifying-glass safety-glasses"
+    "blue-jay cotton-candy rocking-horse bow-tie red-bean black-bean green-bean green-tea black-tea "
+    "white-chocolate dark-chocolate brown-sugar red-carpet swing-set tea-set chess-set drum-set train-set "
+    "red-panda black-hole black-widow olive-oil olive-tree olive-branch orange-juice orange-tree orange-peel "
+    "trash-can garbage-can tin-can soda-can beer-can spray-can hot-dog polar-bear teddy-bear hot-air wild-boar "
+    "stuffed-animal french-fries fried-egg hard-hat high-heel light-bulb light-house golden-retriever "
+    "grizzly-bear living-room dining-table dining-room rolling-pin rocking-chair washing-machine swimming-pool "
+    "sleeping-bag frying-pan shooting-star flying-saucer parking-meter cutting-board baking-tray running-shoe "
+    "walking-stick fishing-boat fishing-rod sewing-machine boxing-glove racing-car wedding-cake ice-cream "
+    "light-switch first-aid soft-toy sweet-potato double-decker traffic-light lawn-mower carving-knife open-air "
+    "full-moon old-town watering-can drinking-fountain vending-machine shopping-cart shopping-bag sailing-boat "
+    "spinning-wheel measuring-tape stepping-stone hiking-boot riding-hood knitting-needle whipped-cream "
+    "marching-band high-school high-chair high-rise wine-glass reading-glasses magnifying-glass safety-glasses"
 )
 """Compound nouns that begin with what is otherwise an adjective, a material or a participle."""
 VACUOUS: Final = word_set(
@@ -146,9 +146,10 @@ ABSTRACT: Final = word_set(
     "interpretation visualisation visualization evocation abstraction trip voyage vacation holiday tour travel "
     "poetry event events application typeface italics script tagline charm shift pair pairs trio duo absurdres "
     "highres air overlay equation change crisis birthday morning afternoon service matter vision values horror "
-    "discontents startup haiku brand bloom night country countries screenshot documentary name speech manner "
-    "offer observer element elements snapshot finish price prices file north south east west northeast northwest "
-    "southeast southwest aim ease step sensation luxury elegance sophistication comfort convenience"
+    "discontents startup haiku brand bloom night country countries date place pressure twenties thirties forties "
+    "fifties sixties seventies eighties nineties screenshot documentary name speech manner offer observer element "
+    "elements snapshot finish price prices file north south east west northeast northwest southeast southwest aim "
+    "ease step sensation luxury elegance sophistication comfort convenience"
 )
 """Nouns that name nothing that can be drawn as a thing."""
 _ABSTRACT_SUFFIXES: Final = (

@@ -1,0 +1,113 @@
+"""Tells where a name may end in a verb, as in `a boy and his robot fish share an umbrella`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gems_actors.backends.storyboard.english.kinds import ANIMATE
+from gems_actors.backends.storyboard.english.lookahead import ENDS, Lookahead, Opening
+from gems_actors.backends.storyboard.english.naming import is_known_noun
+from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, Tokens
+from gems_actors.backends.storyboard.english.verbs import (
+    BASES,
+    INTRANSITIVE,
+    THIRD_PERSONS,
+)
+from gems_actors.backends.storyboard.english.vocabulary import (
+    BREAKERS,
+    COPULAS,
+    DETERMINERS,
+    PARTICLES,
+    POSSESSIVES,
+    attribute_of,
+    is_adverb,
+    is_plain_adjective,
+)
+from gems_actors.backends.storyboard.words import (
+    PLACES,
+    is_participle,
+    number_of,
+    singular,
+    surface_of,
+)
+
+_PROSE_TOKENS: Final = 60
+"""Tokens above which a noun without article, number or colour is taken as a figure of speech, not a thing."""
+
+
+class NameEnds(Lookahead):
+    """The rules for verbs that look like the last word of a name."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        """Create one for these tokens."""
+        super().__init__(tokens)
+        self.is_prose = len(tokens.words) > _PROSE_TOKENS
+        self._has_sentences = self.is_prose or tokens.words.count(".") > 1
+
+    def names_purpose(self, words: list[str], at: int) -> bool:
+        """Return whether a participle and the noun after it are one name, as in `a charging case`."""
+        before, noun = self.tokens.at(at - 1), self.tokens.at(at + 1)
+        is_opened = before in DETERMINERS or number_of(before) is not None or bool(words)
+        if not is_opened or any(attribute_of(word) is None for word in words):
+            return False
+        is_noun = noun.isalpha() and attribute_of(noun) is None and noun not in BREAKERS and not is_adverb(noun)
+        return is_noun and singular(noun) not in ANIMATE and noun not in DETERMINERS and number_of(noun) is None
+
+    def begins_with_verb(self, words: list[str], opening: Opening) -> bool:
+        """Return whether the first word is a participle with an object, as in `emphasizing real people`."""
+        if len(words) < 3 or opening.count is not None or opening.is_definite:
+            return False
+        is_verbal = (
+            is_participle(words[0])
+            and words[0] not in INTRANSITIVE
+            and surface_of(words[0]) is None
+            and not is_plain_adjective(words[0])
+        )
+        return is_verbal and attribute_of(words[1]) is not None
+
+    def is_verb_of(self, words: list[str], opening: Opening, after: int) -> bool:
+        """Return whether the last word is a verb that no table has, as in `a hand sprinkles sugar`."""
+        last, following = words[-1], self.tokens.at(after)
+        if singular(last) == last or attribute_of(words[-2]) is not None or any("'" in word for word in words):
+            return False
+        begins_object = following in DETERMINERS or number_of(following) is not None
+        is_modified = is_plain_adjective(following) or is_adverb(following)
+        begins_object = begins_object or (is_modified and not self.place_at(after))
+        is_the = opening.is_definite and self.tokens.at(opening.after - 1) not in POSSESSIVES
+        is_one = opening.count == 1 or (opening.count is None and is_the and self.is_prose)
+        if following in COPULAS:
+            return False
+        if following == TEXT_MARK and (opening.is_definite or opening.count == 1):
+            return True  # `the poster headlines "LIVE"`
+        if opening.is_definite and words[-2] in ANIMATE and not is_known_noun(last):
+            return True  # `the museum guard dozes beneath a painting`
+        if (
+            opening.is_definite
+            and last in THIRD_PERSONS
+            and self.tokens.at(opening.after - 2) in {"while", "as", "when"}
+        ):
+            return True  # `while the ship tilts`
+        begins = self.tokens.at(opening.after - 1) in ENDS | {"and", "while", "as"} or opening.after == 0
+        is_sentence = self._has_sentences and begins and opening.count is None
+        if (
+            (opening.is_definite or is_sentence)
+            and last in THIRD_PERSONS
+            and (following in PARTICLES or following in PLACES)
+        ):
+            return True  # `her back rides through a street`
+        return (is_one and following != "of") or begins_object
+
+    def may_end_in_verb(self, words: list[str], at: int, after: int) -> bool:
+        """Return whether the last word could be the verb of two subjects: `a man and his grandson fish from a pier`."""
+        is_bare = self.tokens.at(at) == words[0]
+        is_joined = (
+            is_bare or self.tokens.at(at - 1) == "and" or (is_known_noun(words[-2]) and not is_known_noun(words[-1]))
+        )
+        is_joined = is_joined and words[-1] in BASES and attribute_of(words[-2]) is None
+        following = self.tokens.at(after)
+        return is_joined and (following in PARTICLES or following in DETERMINERS or self.place_at(after) > 0)
+
+    def is_before_object(self, after: int) -> bool:
+        """Return whether a noun phrase begins at a token, so that the word before it must be a verb."""
+        token = self.tokens.at(after)
+        return token in {"a", "an", "the"} or token in POSSESSIVES
