@@ -95,9 +95,9 @@ class RouterConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Heartbeat timeout in seconds, after which an actor is considered dead and its requests are handed to others."""
     max_queue: v.Positive = 10_000
     """Maximum requests queued per role; further requests fail with `overloaded`."""
-    max_deliveries: Annotated[int, Meta(ge=1, le=100)] = 3
-    """Number of actors that a request may crash, without a recorded step in between, before it fails with
-    `poisoned`."""
+    max_deliveries: Annotated[int, Meta(ge=1, le=100)] = 4
+    """Number of actors that a request may crash, without a recorded step in between, before it fails with `poisoned`;
+    for the last two of them it is kept apart from others that crashed as many."""
     max_requests_per_s: v.Positive = 20_000
     """Maximum requests per second of one key over tcp; further requests fail with `overloaded`."""
     insecure: bool = False

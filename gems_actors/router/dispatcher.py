@@ -227,7 +227,8 @@ class Dispatcher:
         peer.capacity = 0
         self._requests.leave_turn(peer)
         for ticket in list(peer.held.values()):
-            ticket.losses += is_loss
+            if is_loss:
+                self._requests.count_loss(ticket)
             self._requests.requeue(now, ticket)
         peer.held.clear()
         for id_ in list(peer.requested):
@@ -363,7 +364,7 @@ class Dispatcher:
         """Forward an event to the subscribers of its run; a request that takes a step did not crash its actors."""
         ticket = self._requests.tickets.get(header.id)
         if ticket is not None and ticket.losses and ticket.holder is self._peers.get(identity) and _is_step(frame):
-            ticket.losses = 0
+            self._requests.clear(now, ticket)
         for follower in self._subscriptions.followers(header.run):
             self.outbox.forward(follower, frame)
 

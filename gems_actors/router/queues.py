@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from math import inf
+from math import inf, isqrt
 
 from msgspec import Struct
 
@@ -91,6 +91,9 @@ class Ticket(Struct, eq=False):  # made for every request, at a fifth of a datac
     assigned_at: float = 0.0
     attempt: int = 0
     losses: int = 0
+    """Actors that it was lost with, without a step in between."""
+    lives: int = 0
+    """Actors that it may still be lost with before it fails, once these are one or two; 0: it is no suspect."""
     is_withdrawn: bool = False
     """True once its holder was told to cancel it."""
     reports_before: int = 0
@@ -106,7 +109,11 @@ class Ticket(Struct, eq=False):  # made for every request, at a fifth of a datac
 
 
 class Queue:
-    """Requests that wait for one role: the interactive lane first, and runs take turns within a lane."""
+    """Requests that wait for one role: the interactive lane first, and runs take turns within a lane.
+
+    Of the requests that were lost with an actor, only one is to blame. So before they fail for it, an actor gets few of
+    these suspects at a time: of those with two lives the square root of its capacity, of those with one life only one.
+    """
 
     def __init__(self) -> None:
         self._lanes: tuple[OrderedDict[bytes, deque[Ticket]], ...] = (OrderedDict(), OrderedDict())
@@ -116,6 +123,8 @@ class Queue:
         self._positions = count(1)
         self.parked: dict[Ticket, None] = {}
         """Tickets of paused runs, kept apart so that they need not be skipped again and again."""
+        self.suspects: dict[Ticket, None] = {}
+        """Tickets with few lives left; of their lane they are served first, but only by actors that may get them."""
         self.waiting = 0
         """Number of tickets that wait for an actor, without parked ones."""
         self.entries = 0
@@ -123,6 +132,10 @@ class Queue:
 
     def put(self, ticket: Ticket, *, first: bool) -> None:
         """Queue a ticket behind those of its lane and run or, if it was handed out before, in front of them."""
+        if ticket.lives:
+            self._set_position(ticket, first=first)
+            self._add_suspect(ticket)
+            return
         tickets = self._lanes[ticket.header.lane].setdefault(ticket.header.run, deque())
         self._set_position(ticket, first=first)
         if first:
@@ -152,12 +165,19 @@ class Queue:
                 self.entries += len(lane[run]) - len(tickets)
                 if not lane[run]:
                     del lane[run]
+        for ticket in [ticket for ticket in self.suspects if ticket.header.run == run and matches(ticket)]:
+            self.drop(ticket)
+            self.parked[ticket] = None
 
     def release_those(self, matches: Callable[[Ticket], bool]) -> None:
         """Return parked tickets that match to the queue, each at its old position."""
-        released = [ticket for ticket in self.parked if matches(ticket)]
-        for ticket in released:
+        matched = [ticket for ticket in self.parked if matches(ticket)]
+        for ticket in matched:
             del self.parked[ticket]
+            if ticket.lives:
+                self._add_suspect(ticket)
+        released = [ticket for ticket in matched if not ticket.lives]
+        for ticket in released:
             self._count_in(ticket)
             self._lanes[ticket.header.lane].setdefault(ticket.header.run, deque()).append(ticket)
         self.entries += len(released)
@@ -175,6 +195,9 @@ class Queue:
             self._waiting_of[lane][run] -= 1
             if not self._waiting_of[lane][run]:
                 del self._waiting_of[lane][run]
+        elif ticket in self.suspects:
+            del self.suspects[ticket]
+            self.waiting -= 1
 
     def giving_way_to(self, header: Header) -> Ticket | None:
         """Return the ticket that a new request displaces from a full queue, or None if none has less right to wait.
@@ -196,9 +219,15 @@ class Queue:
             self.entries -= 1
         return tickets[-1]
 
-    def take(self) -> Ticket | None:
-        """Remove and return the next ticket, or None if none waits."""
+    def __contains__(self, ticket: Ticket) -> bool:
+        return ticket.is_queued or ticket in self.suspects
+
+    def take(self, peer: Peer) -> Ticket | None:
+        """Remove and return the next ticket for an actor, or None if none waits that it may get."""
         for lane in self._lanes:
+            if self.suspects and (suspect := self._suspect_for(peer, lane)) is not None:
+                self.drop(suspect)
+                return suspect
             while lane:
                 run, tickets = next(iter(lane.items()))
                 ticket = tickets.popleft()
@@ -212,7 +241,15 @@ class Queue:
                     return ticket
         return None
 
+    def _suspect_for(self, peer: Peer, lane: object) -> Ticket | None:
+        """Return the first suspect of a lane that an actor may get now."""
+        held = Counter(ticket.lives for ticket in peer.held.values())
+        free = [lives for lives, most in ((1, 1), (2, isqrt(peer.capacity))) if held[lives] < most]
+        found = (ticket for ticket in self.suspects if ticket.lives in free and self._lanes[ticket.header.lane] is lane)
+        return next(found, None)
+
     def __iter__(self) -> Iterator[Ticket]:
+        yield from self.suspects
         for lane in self._lanes:
             for tickets in lane.values():
                 yield from (ticket for ticket in tickets if ticket.is_queued)
@@ -223,6 +260,10 @@ class Queue:
         self.waiting += 1
         self._waiting_in[lane] += 1
         self._waiting_of[lane][run] = self._waiting_of[lane].get(run, 0) + 1
+
+    def _add_suspect(self, ticket: Ticket) -> None:
+        self.suspects[ticket] = None
+        self.waiting += 1
 
     def _set_position(self, ticket: Ticket, *, first: bool) -> None:
         position = next(self._positions)

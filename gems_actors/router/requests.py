@@ -15,6 +15,9 @@ from protocol import messages as m
 from protocol.codec import encode_message
 from protocol.envelope import HEADER_BYTES, NO_DEADLINE_MS, Header, Kind, handed_out
 
+_SUSPECT_LIVES = 2
+"""Actors that a request may still be lost with when it becomes a suspect, see `Queue`."""
+
 
 class Requests:
     """The requests of all clients, and the actors that wait for one."""
@@ -131,17 +134,21 @@ class Requests:
         queue = self.queues.get(role)
         if queue is None or not queue.waiting or now < self.reading_until:
             return
-        turns = self.turns.get(role)
+        turns, refused = self.turns.get(role), 0
         while turns:
             peer = turns[0]
             if len(peer.held) >= peer.capacity:
                 turns.popleft().is_in_turn = False
                 continue
-            ticket = queue.take()
-            if ticket is None:
+            ticket = queue.take(peer)
+            if ticket is None and not queue.suspects:
                 return
             turns.rotate(-1)
-            self._hand(now, ticket, peer)
+            if ticket is not None:
+                refused = 0
+                self._hand(now, ticket, peer)
+            elif (refused := refused + 1) >= len(turns):  # the suspects that wait may go to none of them
+                return
 
     def _hand(self, now: float, ticket: Ticket, peer: Peer) -> None:
         ticket.attempt += 1
@@ -157,6 +164,17 @@ class Requests:
         self.queue_of(ticket).drop(ticket)
         ticket.holder, ticket.assigned_at, ticket.attempt = peer, now, attempt
         peer.held[ticket.header.id] = ticket
+
+    def count_loss(self, ticket: Ticket) -> None:
+        """Count an actor that a request was lost with; with few lives left it is handed out with few others."""
+        ticket.losses += 1
+        lives = self._max_deliveries - ticket.losses
+        ticket.lives = lives if lives <= _SUSPECT_LIVES else 0
+
+    def clear(self, now: float, ticket: Ticket) -> None:
+        """Forget the losses of a request that took a step: its next suspect may be handed out."""
+        ticket.losses = ticket.lives = 0
+        self.hand_out(now, ticket.header.role)
 
     def requeue(self, now: float, ticket: Ticket) -> None:
         """Hand out again what an actor has lost, unless its client no longer waits or it crashed too many actors."""

@@ -68,7 +68,7 @@ class WaitingRoom:
             oldest[peer.role] = min(peer.report, oldest.get(peer.role, peer.report))
         waiting, self._repeated = self._repeated, deque()
         for ticket in waiting:
-            if not self._is_waiting(ticket) or ticket.is_queued:
+            if not self._is_waiting(ticket) or ticket in self._requests.queue_of(ticket):
                 continue
             role = ticket.header.role
             is_due = ticket.requested_at <= now - self._grace_s

@@ -16,7 +16,7 @@ Need = Literal["", "small disk", "own disk", "servers"]
 
 ROLES: Final = ("conductor", "planner", "decomposer", "generator", "verifier", "compressor", "refiner", "memory")
 MAX_LOSSES: Final = 2
-"""Losses of actors of one role in a run: a request that was in flight at three of them fails as `poisoned`."""
+"""Losses of actors of one role in a run: a request that was in flight at four of them fails as `poisoned`."""
 MAX_TASKS: Final = 24
 
 

@@ -11,7 +11,8 @@ import time
 import structlog
 
 from tests.simulation.ledger import BrokenInvariantError
-from tests.simulation.world import SCENARIOS, Scenario, simulate
+from tests.simulation.scenarios import SCENARIOS, Scenario
+from tests.simulation.world import simulate
 
 
 def main() -> int:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.ledger import BrokenInvariantError
-from tests.simulation.world import SCENARIOS, Scenario, dying_at, simulate
+from tests.simulation.scenarios import SCENARIOS, Scenario, dying_at
+from tests.simulation.world import simulate
 
 SMALL = Scenario("small", actors=2, capacity=2, clients=1, requests=6, spread_s=2.0, longest_s=3.0)
 SEEDS = 6

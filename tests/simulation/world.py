@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -25,45 +26,11 @@ from protocol.envelope import Header, Kind
 from protocol.messages import DrawPicture, Plan, PlanPrompt
 from tests.simulation.ledger import BrokenInvariantError, Ledger
 from tests.simulation.loops import Loop, open_loop
-from tests.simulation.network import Link, Network, Process, Weather
+from tests.simulation.network import Link, Network, Process
 from tests.simulation.routers import SimulatedRouter
+from tests.simulation.scenarios import Scenario
 
 ResultT = TypeVar("ResultT")
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """What a mesh is and what happens to it; everything else follows from the seed."""
-
-    name: str
-    routers: int = 1
-    actors: int = 3
-    capacity: int = 4
-    clients: int = 2
-    requests: int = 24
-    heartbeat_s: float = 1.0
-    silence_s: float = 6.0
-    spread_s: float = 12.0
-    """Requests are sent, and faults happen, in this time."""
-    longest_s: float = 6.0
-    """Longest time that an actor works on a request."""
-    weather: Weather = field(default_factory=Weather)
-    router_deaths: int = 0
-    deaths_at_messages: tuple[int, ...] = ()
-    """Numbers of messages before which the router that they reach dies."""
-    downtime_s: tuple[float, float] = (0.05, 6.0)
-    router_stalls: int = 0
-    actor_deaths: int = 0
-    actor_stalls: int = 0
-    client_stalls: int = 0
-    longest_stall_s: float = 8.0
-    breaks: int = 0
-    """Connections that break with all that is on its way."""
-    partitions: int = 0
-    draws_pictures: bool = False
-    """Whether the requests go to the conductors of a whole loop instead of to workers."""
-    impatient: float = 0.0
-    """Part of the requests whose client gives up after a while."""
 
 
 @dataclass(slots=True)
@@ -83,7 +50,9 @@ class World:
         self.scenario, self.seed = scenario, seed
         self.dice = random.Random(f"{scenario.name} {seed}")
         self.network = Network(self.dice, scenario.weather)
-        self.settings = RouterConfig(heartbeat_s=scenario.heartbeat_s, silence_s=scenario.silence_s, max_deliveries=100)
+        self.settings = RouterConfig(
+            heartbeat_s=scenario.heartbeat_s, silence_s=scenario.silence_s, max_deliveries=scenario.max_deliveries
+        )
         patience_s = scenario.silence_s - 1.5 * scenario.heartbeat_s
         reports_s = scenario.heartbeat_s + max(scenario.heartbeat_s, 0.5)
         self.ledger = Ledger(self.network, patience_s, reports_s)
@@ -92,6 +61,8 @@ class World:
         self.processes: dict[str, Process] = {}
         self.scopes: dict[str, trio.CancelScope] = {}
         self.answered: dict[int, str] = {}
+        self.poisoned = Counter[int]()
+        """Actors that each poisonous request has killed."""
         self.patient_until = scenario.spread_s + 20 * scenario.silence_s + 10 * scenario.longest_s
         """Time at which everything must be over."""
         self.loop = loop
@@ -261,9 +232,17 @@ class World:
 
     def _kill_an_actor(self) -> None:
         if living := self._living("actor"):
-            process = self.dice.choice(living)
-            self.kill(process, is_seen=self.dice.random() < 0.5)
-            self.network.at(trio.current_time() + self.dice.uniform(0.05, 2.0), self._again[process.name])
+            self._kill_and_replace(self.dice.choice(living), is_seen=self.dice.random() < 0.5)
+
+    def _kill_and_replace(self, process: Process, *, is_seen: bool) -> None:
+        self.kill(process, is_seen=is_seen)
+        self.network.at(trio.current_time() + self.dice.uniform(0.05, 2.0), self._again[process.name])
+
+    def poison(self, process: Process, number: int) -> None:
+        """Kill a process that works on a request, if that is poisonous."""
+        if number < self.scenario.poisonous:
+            self.poisoned[number] += 1
+            self._kill_and_replace(process, is_seen=True)
 
     def _stall_one(self, kind: str) -> None:
         if living := self._living(kind):
@@ -305,8 +284,14 @@ class World:
             is_lossless = not any(process.is_dead or process.lost_at for process in self.processes.values())
             broken += self.loop.complaints(tasks, is_lossless=is_lossless and not self.network.lost_answers)
         for number in range(self.scenario.requests):
-            if self.answered.get(number) not in ("answered", "given up"):
-                broken.append(f"request {number}: expected an answer, got {self.answered.get(number, 'none')}")
+            got = self.answered.get(number, "none")
+            if number < self.scenario.poisonous:
+                if (got, self.poisoned[number]) != ("PoisonedError", self.settings.max_deliveries):
+                    broken.append(
+                        f"request {number}: expected it to be poisoned, got {got}, {self.poisoned[number]} dead"
+                    )
+            elif got not in ("answered", "given up"):
+                broken.append(f"request {number}: expected an answer, got {got}")
 
     def left(self) -> list[str]:
         """Return what is left of requests in the routers, and which actors cannot be given any."""
@@ -333,7 +318,7 @@ class Worker(Actor):
 
     def __init__(self, world: World, process: Process, mesh: Mesh) -> None:
         super().__init__(MeshConfig(), mesh)
-        self._ledger, self._process = world.ledger, process
+        self._world, self._ledger, self._process = world, world.ledger, process
         self.default_capacity = world.scenario.capacity
 
     @answers
@@ -341,7 +326,10 @@ class Worker(Actor):
         header = current_call().header
         begun = self._ledger.begin(self._process, header.id, header.attempt, self.default_capacity)
         try:
-            await trio.sleep(float(request.prompt.split()[1]))
+            number, seconds = request.prompt.split()
+            await trio.sleep(float(seconds))
+            self._world.poison(self._process, int(number))
+            await trio.lowlevel.checkpoint()
         except trio.Cancelled:
             self._ledger.end(begun, "was told to stop")
             raise
@@ -432,58 +420,3 @@ async def _simulate_mesh(scenario: Scenario, seed: int, clock: JumpingClock, loo
             lines = "\n".join(map(str, world.network.trace))
             raise BrokenInvariantError("\n".join([lines, "", *world.ledger.broken]))
         return Outcome(trio.current_time(), world.network.messages, world.network.digest, world.ledger.begun_twice)
-
-
-SHORT_HEARTBEATS = Scenario(
-    "short-heartbeats", routers=2, router_deaths=4, heartbeat_s=0.25, silence_s=1.5, downtime_s=(0.3, 1.5)
-)
-PICTURES = Scenario(
-    "pictures",
-    draws_pictures=True,
-    requests=4,
-    spread_s=3.0,
-    weather=Weather(late=0.5, late_s=1.0),
-    downtime_s=(0.05, 3.0),
-)
-UNRELIABLE = Weather(lost=0.005, repeated=0.01, late=0.1, late_s=0.5)
-SCENARIOS = {
-    scenario.name: scenario
-    for scenario in (
-        Scenario("calm"),
-        Scenario("router-dies", router_deaths=3),
-        Scenario("two-routers-die", routers=2, router_deaths=3),
-        SHORT_HEARTBEATS,
-        Scenario("router-stalls", router_stalls=3),
-        Scenario("two-routers-stall", routers=2, router_stalls=3),
-        Scenario("three-routers", routers=3, router_stalls=2, router_deaths=2),
-        Scenario("all-stall", routers=2, actor_stalls=2, client_stalls=2, router_stalls=1),
-        Scenario("actors-die", actor_deaths=4),
-        Scenario("actors-and-routers-die", routers=2, actor_deaths=3, router_deaths=3),
-        Scenario("clients-give-up", routers=2, router_deaths=2, impatient=0.5),
-        Scenario("connections-break", routers=2, breaks=6, partitions=1),
-        Scenario("unreliable", weather=UNRELIABLE),
-        Scenario(
-            "everything",
-            routers=2,
-            weather=UNRELIABLE,
-            router_deaths=2,
-            router_stalls=1,
-            actor_deaths=2,
-            actor_stalls=1,
-            client_stalls=1,
-            breaks=3,
-            partitions=1,
-            impatient=0.1,
-        ),
-        replace(PICTURES, name="pictures-router-dies", router_deaths=3),
-        replace(PICTURES, name="pictures-two-routers-die", routers=2, router_deaths=3),
-        replace(PICTURES, name="pictures-actors-die", routers=2, actor_deaths=6, router_deaths=1, router_stalls=1),
-        replace(PICTURES, name="pictures-unreliable", weather=UNRELIABLE, actor_deaths=3, breaks=3, actor_stalls=2),
-    )
-}
-"""Every scenario by name."""
-
-
-def dying_at(scenario: Scenario, *messages: int) -> Scenario:
-    """Return the scenario in which the first router dies just before each of these messages arrives."""
-    return replace(scenario, deaths_at_messages=messages)
