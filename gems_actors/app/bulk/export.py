@@ -65,7 +65,9 @@ def export_rows(
             with suppress(OSError):
                 part.unlink()
                 target.rmdir()  # unless it has other shards
-            raise OutputError(f"{path}: expected to write {len(batch)} pictures, got: {os_reason(error)}") from error
+            at = f"{error.filename}: " if error.filename not in (None, str(part)) else ""  # of a picture
+            reason = f"{path}: expected to write {len(batch)} pictures, got: {at}{os_reason(error)}"
+            raise OutputError(reason) from error
         number += 1
         yield path
     if not number:
