@@ -97,6 +97,7 @@ def test_recipes_that_a_guide_shows_can_be_read(guide: Path, block: str) -> None
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=name_of)
+@pytest.mark.slow
 def test_commands_that_a_guide_shows_are_taken(guide: Path) -> None:
     for line in gems_lines(guide):
         words = shlex.split(re.sub(r"\$\([^)]*\)|ADDRESS", "tcp://head:27960", line), comments=True)

@@ -49,6 +49,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_four_packages_and_no_tests(wheel: Path) -> None:
     shipped = set(zipfile.ZipFile(wheel).namelist())
     assert {name.partition("/")[0] for name in shipped} == {
@@ -96,6 +97,7 @@ UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "marshal", "shelve", "dill", "
 UNSAFE_CALLS = {"recv_pyobj", "send_pyobj", "unsafe_load", "full_load", "eval", "exec"}
 
 
+@pytest.mark.slow
 def test_nothing_that_is_read_can_become_code() -> None:
     found = []
     for package in PACKAGES:
@@ -138,6 +140,7 @@ def text_of(path: Path) -> Iterator[tuple[int, str]]:
         yield 1, " ".join(content.split())
 
 
+@pytest.mark.slow
 def test_nothing_is_written_in_the_old_wording() -> None:
     folders = (ROOT / name for name in (*sorted(PACKAGES), "deploy", "tests"))
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".md")]
@@ -157,6 +160,7 @@ def modules() -> Iterator[Path]:
         yield from (ROOT / package).rglob("*.py")
 
 
+@pytest.mark.slow
 def test_functions_modules_and_folders_stay_small() -> None:
     found = []
     for path in modules():

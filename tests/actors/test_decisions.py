@@ -124,6 +124,7 @@ async def test_more_candidates_than_prompts_share_them_in_turn(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("step", range(1, 16))
+@pytest.mark.slow
 async def test_from_any_step_candidates_with_their_own_prompts_and_actions_are_resumed(
     tmp_path: Path, step: int
 ) -> None:

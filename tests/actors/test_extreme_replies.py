@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 import trio
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -118,6 +119,7 @@ async def draw(folder: Path, replies: dict[type[m.Reply], Any]) -> list[m.AnyRec
         }
     )
 )
+@pytest.mark.slow
 def test_extreme_replies_stop_no_actor_and_leave_records_that_can_be_read(replies: dict[type[m.Reply], Any]) -> None:
     with TemporaryDirectory() as name:
         records = trio.run(draw, Path(name), replies)

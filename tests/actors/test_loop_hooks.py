@@ -178,6 +178,7 @@ async def test_a_conductor_that_replaces_a_killed_one_asks_no_hook_again(tmp_pat
     assert (picture.ending.outcome, picture.best.round, first.prompts) == ("all_met", 2, ["a red cat"] * 2)
 
 
+@pytest.mark.slow
 async def test_from_any_step_a_trajectory_resumes_to_the_same_picture_and_asks_no_hook_again(
     tmp_path: Path,
 ) -> None:

@@ -93,6 +93,7 @@ async def test_each_trajectory_is_in_one_log_and_all_logs_are_used(tmp_path: Pat
     assert {shards[0] for shards in found.values()} == {0, 1, 2}
 
 
+@pytest.mark.slow
 async def test_trajectories_of_earlier_layouts_are_read_and_continued_where_they_are(tmp_path: Path) -> None:
     layouts = (1, 3, 2, 5)
 

@@ -41,6 +41,7 @@ _TEXTS = (
 @pytest.mark.parametrize("name", PARSERS)
 @settings(max_examples=150, deadline=None)
 @given(text=_TEXTS)
+@pytest.mark.slow
 def test_any_text_is_an_answer_or_a_model_output_error(name: str, text: str) -> None:
     said = "expected"
     try:

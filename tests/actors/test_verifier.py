@@ -237,6 +237,7 @@ def test_answers_that_are_not_one_per_question_are_an_error(text: str, expected:
 
 
 @given(st.text(max_size=300) | st.recursive(st.text(), st.lists).map(json.dumps))
+@pytest.mark.slow
 def test_any_text_is_one_answer_per_question_or_an_error(text: str) -> None:
     with suppress(ModelOutputError):
         assert len(parse_batch(text, ["a", "b"])) == 2

@@ -106,6 +106,7 @@ def parse(arguments: list[str]) -> Document:
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
+@pytest.mark.slow
 def test_a_manifest_is_valid(path: Path) -> None:
     assert documents(path)
     for document in documents(path):
@@ -142,6 +143,7 @@ def test_a_kustomization_lists_every_file_in_its_folder(folder: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+@pytest.mark.slow
 def test_kustomize_renders_valid_manifests() -> None:
     built = subprocess.run(["kubectl", "kustomize", GPU], capture_output=True, text=True, timeout=120, check=True)
     found: list[Document] = list(yaml.safe_load_all(built.stdout))

@@ -71,6 +71,7 @@ def test_a_bulk_edits_the_picture_of_each_record(folder: Path) -> None:
     )
 
 
+@pytest.mark.slow
 async def test_a_client_of_openai_edits_a_picture(folder: Path) -> None:
     data = (folder / "dogs.png").read_bytes()
     async with open_drawing_door(folder, "draw.width_px=512", "draw.height_px=512") as door:

@@ -21,6 +21,7 @@ def case_of(path: Path) -> object:
 
 
 @pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.slow
 def test_real_inputs_and_their_mutations_are_read_or_refused(name: str) -> None:
     target = import_module(f"tests.fuzzing.{name}")
     seeds: list[bytes] = target.seeds()

@@ -50,6 +50,7 @@ def test_an_exit_is_described_by_code_or_signal_name(code: int, words: str) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.slow
 def test_a_signal_to_stop_that_no_task_waits_for_interrupts_whatever_trio_runs(number: signal.Signals) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-c", _SIGNALLED, number.name], env=environment(), capture_output=True, text=True,

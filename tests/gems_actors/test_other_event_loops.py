@@ -84,6 +84,7 @@ def run_program(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("address", ["ipc:///nowhere/router.ipc", "tcp://127.0.0.1:9"])
+@pytest.mark.slow
 def test_a_client_under_asyncio_says_what_to_do_and_leaves_nothing_behind(address: str) -> None:
     line = (
         "open_client: expected to run under trio, got asyncio; call it from a function that trio.run starts: under "

@@ -123,6 +123,7 @@ def test_a_user_s_type_that_nobody_can_decode_is_not_sent() -> None:
 
 
 @pytest.mark.parametrize("name", BODIES)
+@pytest.mark.slow
 def test_a_body_at_its_bounds_is_sent_and_read_back(name: str) -> None:
     @settings(max_examples=5)
     @given(extremes(BODIES[name]))
@@ -133,6 +134,7 @@ def test_a_body_at_its_bounds_is_sent_and_read_back(name: str) -> None:
 
 
 @given(bodies())
+@pytest.mark.slow
 def test_every_valid_body_is_sent_as_it_is(body: Body) -> None:
     assert encode_checked(body) == encode_body(body)
 
@@ -191,6 +193,7 @@ def test_what_is_no_record_is_refused_and_never_mended(wrong: Any) -> None:
 
 
 @given(bodies())
+@pytest.mark.slow
 def test_a_value_within_its_bounds_stays_as_it_is(body: Body) -> None:
     value = msgpack.unpackb(msgpack.packb(as_map(body)))
     assert fit_to_bounds(value, inspect.type_info(type(body))) == value

@@ -55,11 +55,13 @@ def refused(message: dict[str, Any] | bytes) -> str:
 
 
 @given(headers(), bodies())
+@pytest.mark.slow
 def test_every_message_round_trips(header: Header, body: Body) -> None:
     assert decode_message(encode_message(header, body)) == (header, body)
 
 
 @given(bodies())
+@pytest.mark.slow
 def test_the_type_of_every_encoded_body_can_be_peeked(body: Body) -> None:
     assert peek_type(encode_body(body)) == type(body).__name__
 
@@ -102,6 +104,7 @@ def test_we_decode_what_the_msgpack_package_encodes(body: Body) -> None:
 
 
 @given(bodies(), st.dictionaries(st.text().map("new_{}".format), st.recursive(st.integers() | st.text(), st.lists)))
+@pytest.mark.slow
 def test_unknown_fields_are_skipped(body: Body, unknown: dict[str, Any]) -> None:
     assert decode_body(msgpack.packb({**unknown, **as_map(body)}, default=str)) == body
 
@@ -139,6 +142,7 @@ def test_no_bytes_raise_anything_but_a_protocol_error(data: bytes) -> None:
 
 
 @given(headers(), bodies(), st.data())
+@pytest.mark.slow
 def test_no_mutation_of_a_message_raises_anything_but_a_protocol_error(
     header: Header, body: Body, data: st.DataObject
 ) -> None:
@@ -152,6 +156,7 @@ def test_no_mutation_of_a_message_raises_anything_but_a_protocol_error(
 @given(
     st.recursive(st.none() | st.integers(-9, 9) | st.floats() | st.text() | st.binary(), st.lists), bodies(), st.data()
 )
+@pytest.mark.slow
 def test_no_value_in_place_of_another_raises_anything_but_a_protocol_error(
     value: Any, body: Body, data: st.DataObject
 ) -> None:
@@ -323,6 +328,7 @@ def test_a_type_with_a_taken_or_impossible_name_is_refused_and_nothing_is_regist
 
 
 @given(bodies())
+@pytest.mark.slow
 def test_only_records_are_decoded_as_records(body: Body) -> None:
     if isinstance(body, Record):
         assert decode_record(encode_body(body)) == body

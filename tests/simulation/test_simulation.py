@@ -19,6 +19,7 @@ SEEDS = 6
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.slow
 def test_every_scenario_keeps_the_invariants() -> None:
     """Another hash seed changes a run, so this is a process as `make simulate` starts it."""
     command = [sys.executable, "-m", "tests.simulation", "--seeds", str(SEEDS)]
@@ -28,6 +29,7 @@ def test_every_scenario_keeps_the_invariants() -> None:
 
 
 @pytest.mark.parametrize("routers", [1, 2])
+@pytest.mark.slow
 def test_a_router_may_die_before_any_message(routers: int) -> None:
     scenario = replace(SMALL, routers=routers)
     for number in range(1, simulate(scenario, 1).messages + 1):

@@ -110,6 +110,7 @@ async def test_an_edit_has_the_references_of_its_picture_alone_and_is_judged_aga
 
 
 @pytest.mark.parametrize("step", range(1, 20))
+@pytest.mark.slow
 async def test_edits_are_resumed_from_any_step_with_the_same_result(tmp_path: Path, step: int) -> None:
     settings = DrawSettings(max_rounds=5, candidates=2, lesson_by="refiner", choose="pairwise")
     task = structs.replace(TASK, settings=settings)

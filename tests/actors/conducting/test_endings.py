@@ -117,6 +117,7 @@ def test_an_outage_is_one_also_if_the_peer_does_not_say_so(code: str) -> None:
 
 
 @pytest.mark.parametrize(("round_", "kind"), STEPS, ids=lambda value: getattr(value, "__name__", str(value)))
+@pytest.mark.slow
 async def test_a_step_that_fails_for_good_ends_the_trajectory_with_its_best_attempt(
     tmp_path: Path, round_: int, kind: type[Request[Any]]
 ) -> None:
@@ -207,6 +208,7 @@ async def records_of(mesh: Mesh, task: DrawPicture) -> list[AnyRecord]:
 
 @pytest.mark.parametrize("candidates", [1, 2])
 @pytest.mark.parametrize(("round_", "kind"), STEPS, ids=lambda value: getattr(value, "__name__", str(value)))
+@pytest.mark.slow
 async def test_from_any_step_a_trajectory_that_fails_later_resumes_to_the_same_picture(
     tmp_path: Path, round_: int, kind: type[Request[Any]], candidates: int
 ) -> None:
@@ -306,6 +308,7 @@ async def test_from_any_step_a_reopened_trajectory_resumes_to_the_same_picture(t
     ids=["prompt", "seed", "rounds", "steps"],
 )
 @pytest.mark.parametrize("is_finished", [True, False])
+@pytest.mark.slow
 async def test_a_refusal_of_another_task_leaves_the_trajectory_as_it_was(
     tmp_path: Path, changes: dict[str, Any], is_finished: bool
 ) -> None:

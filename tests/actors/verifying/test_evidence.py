@@ -195,6 +195,7 @@ anything = st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.
 
 
 @given(st.fixed_dictionaries({"things": st.lists(st.fixed_dictionaries({"name": st.text(), "count": anything}))}))
+@pytest.mark.slow
 def test_any_answer_is_evidence_or_an_error(answer: dict[str, Any]) -> None:
     with suppress(ModelOutputError):
         decide(claim("count cat 3"), parse_evidence(json.dumps(answer)))

@@ -89,6 +89,7 @@ async def test_what_depends_on_a_claim_that_is_unmet_is_not_asked() -> None:
 
 
 @pytest.mark.parametrize("errors", [VerifierErrorConfig(), VerifierErrorConfig(miss=0.3, false_alarm=0.1)])
+@pytest.mark.slow
 async def test_storyboards_get_the_same_verdicts_from_evidence_as_one_by_one(errors: VerifierErrorConfig) -> None:
     chat = StoryboardChatModel(errors=errors)
     calls = {"words": 0, "evidence": 0}

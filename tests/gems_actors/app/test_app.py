@@ -33,6 +33,7 @@ async def test_a_program_evaluates_a_benchmark(tmp_path: Path) -> None:
         await app.evaluation.run(evaluation)
 
 
+@pytest.mark.slow
 def test_submodules_are_loaded_when_they_are_used() -> None:
     code = (
         "import sys; from gems_actors import app; assert 'trio' not in sys.modules; "

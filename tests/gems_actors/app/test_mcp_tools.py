@@ -120,6 +120,7 @@ async def test_skills_are_listed_with_what_they_are_for(tmp_path: Path) -> None:
         ("recall", {"prompt": ""}, "expected a prompt"),
     ],
 )
+@pytest.mark.slow
 async def test_impossible_arguments_are_an_error_that_says_why(
     tmp_path: Path, tool: str, arguments: dict[str, Any], line: str
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_file_is_named_after_the_first_words_of_its_prompt(prompt: str, slug: 
 
 
 @given(st.text(min_size=1, max_size=300))
+@pytest.mark.slow
 def test_a_file_name_is_short_and_stays_in_its_folder(prompt: str) -> None:
     slug = slug_of(prompt)
     assert 1 <= len(slug.encode()) <= 60

@@ -119,6 +119,7 @@ def test_torn_and_foreign_lines_are_skipped(state: Path) -> None:
     assert "draw-1" in states()
 
 
+@pytest.mark.slow
 def test_commands_that_end_at_once_are_all_listed(state: Path) -> None:
     code = (
         "import sys; from gems_actors.app.run_history import HistoryEntry, remembered\n"

@@ -315,6 +315,7 @@ async def test_each_family_gives_the_right_verdict_with_as_few_asks_as_possible(
 @pytest.mark.virtual_time
 @settings(max_examples=400, deadline=None)
 @given(data=st.data(), family=st.sampled_from(sorted(FAMILIES)))
+@pytest.mark.slow
 async def test_a_mutated_answer_gives_the_right_verdict_or_a_typed_failure_and_few_asks(
     data: st.DataObject, family: str
 ) -> None:

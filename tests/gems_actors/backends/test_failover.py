@@ -288,6 +288,7 @@ async def test_a_server_that_never_answered_is_given_up_after_three_seconds() ->
 
 
 @pytest.mark.parametrize(("fate", "reason"), [("gone", "connection refused"), ("broken", "500")])
+@pytest.mark.slow
 async def test_requests_wait_for_a_server_that_is_down_for_minutes_and_few_of_them_try_it(
     fate: str, reason: str
 ) -> None:

@@ -409,6 +409,7 @@ JSON = st.recursive(
 @given(
     body=st.binary(max_size=200) | JSON.map(msgspec.json.encode), choices=st.sampled_from([(), ("yes", "no", "unsure")])
 )
+@pytest.mark.slow
 async def test_any_reply_is_an_answer_or_a_backend_error(body: bytes, choices: tuple[str, ...]) -> None:
     class Canned(ModelServer):
         """A server that gives this reply."""

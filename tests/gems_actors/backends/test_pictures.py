@@ -95,6 +95,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@pytest.mark.slow
 def test_every_mode_and_encoding_is_shown_right_on_arrival_to_the_verifier_and_in_every_format(case: Case) -> None:
     arrived = usable_picture(case.data)
     assert (arrived.data == case.data) is case.is_kept

@@ -121,6 +121,7 @@ def test_any_text_is_parted_or_an_error(pieces: list[str]) -> None:
     assert len(thought) + len(answer) <= len(text) + 2 * len(pieces)
 
 
+@pytest.mark.slow
 def test_a_hostile_text_is_read_in_a_moment() -> None:
     for text in (
         "</think>" * 100_000,

@@ -40,6 +40,7 @@ def bucket(endpoint: str) -> S3Store:
     return S3Store(BUCKET, prefix=PREFIX, config={"endpoint": endpoint}, client_options={"allow_http": True})
 
 
+@pytest.mark.slow
 async def test_a_picture_is_stored_under_its_digest_below_the_prefix(endpoint: str) -> None:
     store = store_at(endpoint)
     ref = await put(store)

@@ -36,6 +36,7 @@ def completions(folder: Path, line: str) -> list[str]:
         ("gems memory ex", {"export"}),
     ],
 )
+@pytest.mark.slow
 def test_the_word_that_is_typed_is_completed(line: str, expected: set[str], tmp_path: Path) -> None:
     assert set(completions(tmp_path, line)) == expected
 

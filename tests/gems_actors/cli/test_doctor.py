@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from gems_actors.app.doctor import examine
 from tests.gems_actors.cli.commands import run_gems
 
@@ -25,6 +27,7 @@ def test_a_failed_check_has_advice(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_settings_of_a_preset_are_checked(tmp_path: Path) -> None:
     done = run_gems(tmp_path, "doctor", "--preset", "thrifty", "--json")
     (found,) = (item["found"] for item in json.loads(done.stdout) if item["what"] == "configuration")

@@ -218,6 +218,7 @@ def in_shell(folder: Path, script: str) -> tuple[int, str]:
         "gems skills list >&- 2>&- <&-",
     ],
 )
+@pytest.mark.slow
 def test_a_closed_standard_output_is_not_a_failure(tmp_path: Path, script: str) -> None:
     assert in_shell(tmp_path, script) == (0, "")
 

@@ -69,6 +69,7 @@ def server(surroundings: dict[str, str]) -> Iterator[ForkServer]:
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_a_fork_is_given_and_returns_the_same_as_a_fresh_interpreter(
     arguments: list[str | bytes], tmp_path: Path, surroundings: dict[str, str], server: ForkServer
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_fork_is_given_and_returns_the_same_as_a_fresh_interpreter(
     assert stderr.splitlines()[-1:] == fresh.stderr.splitlines()[-1:]
 
 
+@pytest.mark.slow
 def test_commands_of_several_threads_have_their_own_output_and_leave_no_zombie(
     tmp_path: Path, surroundings: dict[str, str], server: ForkServer
 ) -> None:
@@ -96,6 +98,7 @@ def test_commands_of_several_threads_have_their_own_output_and_leave_no_zombie(
     assert _children(server) == ""
 
 
+@pytest.mark.slow
 def test_a_command_that_exceeds_its_time_is_killed(
     tmp_path: Path, surroundings: dict[str, str], server: ForkServer
 ) -> None:

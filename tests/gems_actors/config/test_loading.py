@@ -261,6 +261,7 @@ DEEP = 5_000
     ],
     ids=["lists", "tables", "dotted keys", "headers", "a hundred lists"],
 )
+@pytest.mark.slow
 def test_settings_that_are_nested_too_deep_are_refused_in_one_line(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
     assert refusal(path=path) == f"{path}: expected tables and lists nested fewer than 32 deep, got deeper ones"

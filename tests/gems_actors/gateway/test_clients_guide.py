@@ -73,6 +73,7 @@ def application(url: str) -> Iterator[ModuleType]:
         del os.environ["GEMS_URL"], sys.modules["app"]
 
 
+@pytest.mark.slow
 async def test_a_fastapi_application_draws_streams_and_passes_refusals_on(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path) as (door, painter):
 

@@ -31,6 +31,7 @@ SECRET = "a-token-of-alice"
         ("", 421),
     ],
 )
+@pytest.mark.slow
 async def test_a_name_that_is_not_ours_is_refused(tmp_path: Path, host: str, status: int) -> None:
     async with open_painted_door(tmp_path, "gateway.hosts=['gems.example.org']") as (door, _), door.http() as http:
         answer = await http.get("/v1/models", headers={"host": host})

@@ -153,6 +153,7 @@ async def test_models_are_the_image_model_with_each_strategy(tmp_path: Path) -> 
     ],
     ids=lambda value: None if not isinstance(value, dict) else ",".join(f"{k}" for k in value),
 )
+@pytest.mark.slow
 async def test_a_field_that_is_wrong_is_named(tmp_path: Path, fields: dict[str, Any], param: str, text: str) -> None:
     async with open_painted_door(tmp_path) as (door, painter):
         with pytest.raises(openai.BadRequestError) as caught:

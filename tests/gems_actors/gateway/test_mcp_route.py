@@ -76,6 +76,7 @@ async def test_the_images_of_a_token_are_counted_and_more_are_refused(tmp_path: 
     assert "images of alice in a day" in str(answers[-1].content)
 
 
+@pytest.mark.slow
 async def test_an_agent_sees_what_its_own_token_has_drawn_and_nothing_of_others(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.toml"
     tokens.write_text(f'[alice]\ntoken = "{TOKEN}"\n[alice-2]\ntoken = "{TOKEN}2"\n')
@@ -118,6 +119,7 @@ async def test_a_full_gateway_tells_an_agent_that_it_is_full(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"jsonrpc": "2.0", "method": 7}'], ids=["cut", "empty", "no method"])
+@pytest.mark.slow
 async def test_bodies_that_are_no_request_are_refused_and_others_are_served(tmp_path: Path, body: bytes) -> None:
     async with open_drawing_door(tmp_path) as door, door.http() as http:
         headers = {"content-type": "application/json", "accept": "application/json, text/event-stream"}

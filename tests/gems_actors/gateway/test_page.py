@@ -195,6 +195,7 @@ async def test_pages_of_what_others_began_are_skipped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "other"), [("alice", "bob"), ("a", "a-key")])
+@pytest.mark.slow
 async def test_a_caller_sees_what_its_own_token_began_and_the_page_needs_none(
     tmp_path: Path, name: str, other: str
 ) -> None:

@@ -166,6 +166,7 @@ async def test_a_taken_address_ends_the_mesh_with_a_line_that_names_it(folder: P
                 await supervisor.wait()
 
 
+@pytest.mark.slow
 def test_a_mesh_without_a_gateway_imports_nothing_of_it() -> None:
     program = """
 import sys, importlib

@@ -50,6 +50,7 @@ async def test_a_round_is_shown_while_the_next_one_is_drawn(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("count", "shown"), [(0, 0), (2, 2), (None, 4)])
+@pytest.mark.slow
 async def test_a_client_may_limit_the_partial_images(tmp_path: Path, count: int | None, shown: int) -> None:
     async with open_painted_door(tmp_path) as (door, painter):
         painter.rounds = 4
@@ -92,6 +93,7 @@ async def test_a_stream_with_nothing_to_say_is_kept_alive(tmp_path: Path) -> Non
             assert await lines.next() == ": waiting"
 
 
+@pytest.mark.slow
 async def test_the_same_key_and_body_is_the_same_trajectory(tmp_path: Path) -> None:
     async with open_drawing_door(tmp_path) as door:
         header = {"Idempotency-Key": "order-1"}

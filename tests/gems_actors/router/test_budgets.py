@@ -179,6 +179,7 @@ def test_a_client_reads_the_log_with_a_bounded_number_of_requests_and_others_go_
 
 
 @pytest.mark.parametrize("again", [False, True])
+@pytest.mark.slow
 def test_requests_of_connections_that_never_say_hello_are_bounded_and_withdrawn(*, again: bool) -> None:
     stage = Stage()
     for number in range(2 * MAX_BEFORE_HELLO):

@@ -97,6 +97,7 @@ async def test_an_end_is_reported_with_exit_code_or_signal() -> None:
         assert await code_of(sleeper) == -signal.SIGTERM
 
 
+@pytest.mark.slow
 async def test_no_end_is_missed_when_many_children_end_at_once() -> None:
     async with open_zygote() as zygote:
         children = [await spawn(zygote, "sleep", name=f"verifier-{number}") for number in range(40)]
@@ -106,6 +107,7 @@ async def test_no_end_is_missed_when_many_children_end_at_once() -> None:
         assert [await code_of(child) for child in children] == [-signal.SIGKILL] * 40
 
 
+@pytest.mark.slow
 async def test_a_signal_to_a_child_that_has_ended_does_nothing() -> None:
     async with open_zygote() as zygote:
         await code_of(await spawn(zygote, "end_at_once", name="a"))

@@ -66,6 +66,7 @@ async def test_a_zygote_that_is_refused_too_often_is_given_up_by_the_documented_
     ]
 
 
+@pytest.mark.slow
 async def test_a_zygote_that_is_stopped_is_killed_and_replaced() -> None:
     keeper = ZygoteKeeper(RestartPolicy(SupervisorConfig()), list[GiveUp]().append, unresponsive_s=0.3)
     async with trio.open_nursery() as nursery:

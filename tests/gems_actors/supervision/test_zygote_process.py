@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.processes import await_gone, environment
 
 ROOT = Path(__file__).parents[3]
@@ -49,6 +51,7 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_child_gets_its_arguments_and_inherits_nothing_else(tmp_path: Path) -> None:
     done = run(
         """
@@ -80,6 +83,7 @@ assert not is_there(process)
     }
 
 
+@pytest.mark.slow
 def test_what_children_write_goes_where_the_standard_error_of_the_command_went_in_the_meantime(tmp_path: Path) -> None:
     done = run(
         """

@@ -74,6 +74,7 @@ def check_metadata(texts: Iterator[str], tasks: Sequence[Task]) -> None:
 
 
 @pytest.mark.parametrize("values", FIELDS.values(), ids=FIELDS)
+@pytest.mark.slow
 def test_a_dataset_loads_whatever_fields_the_records_have(tmp_path: Path, values: list[Any]) -> None:
     if values == ["a.png"]:
         values = [{"file_name": "a.png"}]

@@ -75,6 +75,7 @@ def moments(
 
 @pytest.mark.parametrize("order", ["sorted", "reversed", "shuffled", "equal"])
 @pytest.mark.parametrize("servers", [4, 16])
+@pytest.mark.slow
 def test_the_time_left_is_within_a_quarter_of_the_truth_from_a_tenth_of_the_run_on(order: str, servers: int) -> None:
     words = [3 + 20 * number // TASKS for number in range(TASKS)]
     if order == "reversed":

@@ -41,6 +41,7 @@ def rows_in(folder: Path) -> dict[str, Row]:
     return {row.task: row for row in rows_of(folder / "out")}
 
 
+@pytest.mark.slow
 async def test_a_bulk_spends_its_images_records_each_grant_and_a_larger_budget_continues(tmp_path: Path) -> None:
     view = RecordingView()
     async with open_drawing_mesh(tmp_path) as options:
@@ -76,6 +77,7 @@ async def test_a_bulk_spends_its_images_records_each_grant_and_a_larger_budget_c
     assert (whole.tally.before, whole.tally.images) == (4, 10), "without a budget, finished pictures stay"
 
 
+@pytest.mark.slow
 async def test_a_bulk_without_a_budget_asks_as_before(tmp_path: Path) -> None:
     async with open_drawing_mesh(tmp_path) as options:
         await bulk.run(options_for(options, tmp_path, None))

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gems_actors.app import bulk, draw
 from gems_actors.app.bulk import BulkOptions, spec_of
 from gems_actors.app.bulk.rows import rows_of
@@ -37,6 +39,7 @@ def options_for(options: DrawOptions, file: Path, out: Path) -> BulkOptions:
     return BulkOptions(spec=spec_of(file, longer), file=file, out=out, router=options.router)
 
 
+@pytest.mark.slow
 async def test_a_prompt_that_is_refused_in_a_later_round_has_a_picture_and_only_one_refused_at_first_fails(
     tmp_path: Path,
 ) -> None:

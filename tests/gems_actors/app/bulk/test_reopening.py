@@ -45,6 +45,7 @@ def open_mesh(folder: Path, server: ScriptedServer) -> AbstractAsyncContextManag
     return open_drawing_mesh(folder, settings=image_settings(server))
 
 
+@pytest.mark.slow
 async def test_a_refused_task_is_continued_and_its_better_picture_takes_the_place_of_the_old_one(
     tmp_path: Path,
 ) -> None:
@@ -85,6 +86,7 @@ async def test_a_refused_task_is_continued_and_its_better_picture_takes_the_plac
 
 
 @pytest.mark.parametrize("loss", ["the server", "memory"])
+@pytest.mark.slow
 async def test_a_task_that_cannot_be_continued_keeps_its_picture(tmp_path: Path, loss: str) -> None:
     file, out = tmp_path / "prompts.txt", tmp_path / "out"
     file.write_text(PROMPTS.splitlines()[0] + "\n")

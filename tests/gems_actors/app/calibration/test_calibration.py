@@ -50,6 +50,7 @@ def scored(path: Path, count: int = 600) -> Path:
 
 @needs_sklearn
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
+@pytest.mark.slow
 def test_a_fit_makes_overconfident_scores_honest_and_does_not_change_their_order(method: Any) -> None:
     calibration = fit(*overconfident(2000), method)
     assert calibration is not None

@@ -94,6 +94,7 @@ def test_the_command_compares_at_an_equal_budget(
     assert "expected runs with a stage of at most 1 calls each" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_curve_is_also_drawn_as_svg(loop: Path, best_of_n: Path, capsys: pytest.CaptureFixture[str]) -> None:
     svg = loop.parent / "curve.svg"
     assert main(["eval", "compare", str(best_of_n), str(loop), "--curve", str(svg)]) == 0
@@ -103,6 +104,7 @@ def test_a_curve_is_also_drawn_as_svg(loop: Path, best_of_n: Path, capsys: pytes
 
 
 @pytest.mark.parametrize(("option", "name"), [("--curve", "c.csv"), ("--curve", "c.svg"), ("--plot", "p.svg")])
+@pytest.mark.slow
 def test_a_figure_replaces_an_earlier_one_and_no_other_file(
     loop: Path, best_of_n: Path, capsys: pytest.CaptureFixture[str], option: str, name: str
 ) -> None:

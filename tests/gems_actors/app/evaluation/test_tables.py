@@ -162,6 +162,7 @@ def test_a_plot_has_a_bar_and_an_interval_per_strategy_right_of_the_labels(compa
         assert left > 13 * 0.5 * len(next(iter(rows))), "the longest label ends before the bars begin"
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_plot_and_a_curve_and_prints_the_format(
     folders: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

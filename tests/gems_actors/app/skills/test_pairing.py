@@ -95,11 +95,13 @@ def test_the_number_of_prompts_that_would_tell_is_that_of_the_normal_approximati
 SEEDS = 100
 
 
+@pytest.mark.slow
 def test_a_neutral_rule_is_rejected_in_at_least_95_of_100_seeds() -> None:
     verdicts = Counter(try_rule(NEUTRAL, seed).verdict for seed in range(SEEDS))
     assert SEEDS - verdicts["helps"] >= 95, verdicts
 
 
+@pytest.mark.slow
 def test_a_planted_rule_is_found_and_a_harmful_one_never_accepted() -> None:
     helpful = Counter(try_rule(HELPFUL, seed).verdict for seed in range(20))
     harmful = Counter(try_rule(HARMFUL, seed).verdict for seed in range(20))

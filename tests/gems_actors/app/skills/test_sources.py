@@ -18,6 +18,7 @@ from tests.gems_actors.app.skills.fast_mesh import open_fast_mesh
 from tests.gems_actors.app.skills.laboratory import prompts
 
 
+@pytest.mark.slow
 async def test_the_trajectories_of_a_bulk_give_evidence_and_held_out_prompts(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("\n".join(prompts(60)))
     (tmp_path / "learn").mkdir()

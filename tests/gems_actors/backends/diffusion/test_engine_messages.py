@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,7 @@ COMMANDS: list[Command] = [
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=50))
+@pytest.mark.slow
 def test_messages_are_reassembled_from_any_pieces(sizes: list[int]) -> None:
     data = b"".join(map(frame, COMMANDS))
     inbox, start = Inbox(), 0

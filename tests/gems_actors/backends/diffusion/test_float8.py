@@ -27,6 +27,7 @@ def quantized(kind: str) -> StepwisePipeline:
 
 
 @pytest.mark.parametrize("kind", ["z-image", "qwen-image", "qwen-image-21"])
+@pytest.mark.slow
 def test_quantized_weights_draw_another_picture_and_exact_requests_the_original_one(kind: str) -> None:
     pipeline = Watched(quantized(kind))
     draws = [Draw(id_, "a red fox", 7, 64, 64, steps=3, guidance=2.5, is_alone=id_ == 1) for id_ in range(2)]

@@ -66,6 +66,7 @@ def test_a_host_without_gpus_is_an_error(wanted: str, tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("kind", ["qwen-image", "stable-diffusion"])
+@pytest.mark.slow
 def test_a_saved_pipeline_draws_as_before(kind: str, tmp_path: Path) -> None:
     notes: list[str] = []
     load = Load(str(save_tiny(kind, tmp_path)), "cpu", str(tmp_path), warm_up=((64, 64),))

@@ -80,6 +80,7 @@ async def test_two_engines_draw_what_the_stock_pipeline_draws(tmp_path: Path) ->
     ("devices", "started"),
     [("next", ["next"]), ("all", ["cuda:0", "cuda:1", "cuda:2"]), (("cuda:1", "cpu"), ["cuda:1", "cpu"])],
 )
+@pytest.mark.slow
 async def test_an_engine_is_started_on_each_device(
     devices: str, started: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def test_pictures_arrive_as_they_are_decoded() -> None:
         ([part(Pillow.new("1", (8192, 4096)))] * 3, "at most 67,108,864 pixels in all pictures together, got 100,663,"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_no_picture_or_too_much_is_an_error_and_its_memory_is_freed(
     parts: list[ImagePart], expected: str
 ) -> None:

@@ -117,6 +117,7 @@ async def test_without_the_setting_nothing_is_opened() -> None:
 
 
 @needs_ocr
+@pytest.mark.slow
 async def test_english_and_chinese_signs_are_read() -> None:
     async with open_text_reader(MeshConfig(verify=VerifyConfig(text="ocr"))) as reader:
         assert reader is not None

@@ -40,6 +40,7 @@ async def test_the_same_request_gives_the_same_bytes() -> None:
     assert first.media_type == "image/png"
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bytes() -> None:
     command = [sys.executable, "-c", _DRAW, PROMPTS[6]]
     digests = {subprocess.run(command, capture_output=True, check=True).stdout for _ in range(2)}
@@ -65,6 +66,7 @@ def test_another_seed_gives_another_picture() -> None:
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @example(prompt="a ßign", seed=1)  # its capital is two letters
 @given(prompt=st.text(min_size=1, max_size=400), seed=st.integers(0, 2**32 - 1))
+@pytest.mark.slow
 def test_any_text_can_be_drawn(prompt: str, seed: int) -> None:
     assert size_of(draw_request(ImageRequest(prompt, seed, 320, 256))) == (320, 256)
 
@@ -79,6 +81,7 @@ _WORD = st.sampled_from(_WORDS.split(" "))
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(words=st.lists(_WORD, min_size=1, max_size=60), seed=st.integers(0, 9))
+@pytest.mark.slow
 def test_known_words_in_any_order_can_be_drawn(words: list[str], seed: int) -> None:
     assert size_of(draw_request(ImageRequest(" ".join(words), seed, 384, 256))) == (384, 256)
 
@@ -94,11 +97,13 @@ def test_known_words_in_any_order_can_be_drawn(words: list[str], seed: int) -> N
         "\0\ud800 \n" * 9,
     ],
 )
+@pytest.mark.slow
 def test_the_longest_prompts_are_drawn(prompt: str) -> None:
     assert size_of(draw_request(ImageRequest(prompt[:32_000], 1, 512, 512))) == (512, 512)
 
 
 @pytest.mark.parametrize("size", [(256, 256), (2048, 2048), (256, 2048), (2048, 256)])
+@pytest.mark.slow
 def test_every_size_is_drawn(size: tuple[int, int]) -> None:
     for prompt in PROMPTS[6:18:5]:
         assert size_of(draw_request(ImageRequest(prompt, 1, *size))) == size

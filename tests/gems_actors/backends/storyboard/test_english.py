@@ -179,6 +179,7 @@ def test_an_emoji_is_the_thing_that_it_shows() -> None:
         "a sandwich cut in half, film noir style",
     ],
 )
+@pytest.mark.slow
 def test_every_requirement_is_met_in_a_picture_without_errors_and_unmet_with_its_error(prompt: str) -> None:
     scene = parse_scene(prompt)
     claims = claims_of(scene)

@@ -41,6 +41,7 @@ def misses(prompt: str, picture: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.slow
 def test_every_requirement_is_met_in_a_picture_without_errors(prompt: str) -> None:
     assert questions_of(prompt)
     assert misses(prompt, draw_without_errors(prompt)) == []
@@ -48,16 +49,19 @@ def test_every_requirement_is_met_in_a_picture_without_errors(prompt: str) -> No
 
 @pytest.mark.parametrize("prompt", PROMPTS[:9:2] + PROMPTS[15:18])
 @pytest.mark.parametrize(("width_px", "height_px"), [(512, 512), (1344, 768), (640, 1024)])
+@pytest.mark.slow
 def test_requirements_are_read_at_any_size_down_to_512(prompt: str, width_px: int, height_px: int) -> None:
     assert misses(prompt, draw_without_errors(prompt, width_px=width_px, height_px=height_px)) == []
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("JPEG", "RGB")])
 @pytest.mark.parametrize("prompt", PROMPTS[5:18:3])
+@pytest.mark.slow
 def test_a_picture_is_read_after_being_encoded_again(prompt: str, kind: str, mode: str) -> None:
     assert misses(prompt, encode_again(draw_without_errors(prompt), kind=kind, mode=mode)) == []
 
 
+@pytest.mark.slow
 def test_another_process_judges_the_picture_alone(tmp_path: Path) -> None:
     prompt = PROMPTS[8]
     lost = Claim("count", "lion", "5")
@@ -71,6 +75,7 @@ def test_another_process_judges_the_picture_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.slow
 def test_an_error_is_found_and_no_other(prompt: str) -> None:
     scene = parse_scene(prompt)
     for claim in claims_of(scene):
@@ -130,6 +135,7 @@ def test_a_picture_is_read_once_for_several_questions() -> None:
     assert read == [picture]
 
 
+@pytest.mark.slow
 def test_a_picture_too_small_for_what_it_shows_is_read_as_far_as_it_goes() -> None:
     prompt = (
         "five purple glass cats left of three wooden chairs under a red metal lamp beside seven tiny green frogs"

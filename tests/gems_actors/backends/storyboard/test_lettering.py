@@ -36,6 +36,7 @@ def test_a_line_is_read_in_every_size(size_px: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.characters(exclude_categories=("Z", "C")), min_size=1, max_size=12))
+@pytest.mark.slow
 def test_any_characters_are_read(text: str) -> None:
     assert set_and_read(text, 18).replace('"', "''") == text.replace('"', "''")
 

@@ -55,6 +55,7 @@ def test_an_emoji_is_named_so_that_it_is_found_again() -> None:
 
 
 @pytest.mark.parametrize("side_px", [8, 40, 200, 500])
+@pytest.mark.slow
 def test_every_pictogram_fits_its_square_and_is_within_its_silhouette(side_px: int) -> None:
     for character in ALL[:: 60 if side_px == 500 else 12]:
         shape = draw_pictogram(character, side_px)

@@ -49,6 +49,7 @@ def is_right(thing: Thing, card: SeenCard) -> bool:
 
 
 @pytest.mark.parametrize("side_px", [512, 768, 1024])
+@pytest.mark.slow
 def test_tiles_are_read_after_being_encoded_again(side_px: int) -> None:
     for first in range(0, len(NAMES), 200):
         assert misreadings(first, side_px) == []
@@ -75,6 +76,7 @@ def test_things_whose_script_has_no_font_are_drawn_and_read() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.slow
 def test_crowds_of_small_tiles_are_read(kind: str) -> None:
     for count in (24, 40, 60, 99):
         wanted = Thing("bird", count=count, attributes=("blue",))

@@ -108,6 +108,7 @@ async def test_a_key_names_the_pictures_by_all_that_was_sent(tmp_path: Path) -> 
         ({"files": {"image": b"\0" * (50 * 2**20 + 1)}}, 413, "image", "image: expected a file of up to 50 MiB, got"),
     ],
 )  # fmt: skip
+@pytest.mark.slow
 async def test_an_impossible_form_is_refused_by_the_name_of_its_field(
     form: dict[str, Any], status: int, param: str, text: str, tmp_path: Path
 ) -> None:

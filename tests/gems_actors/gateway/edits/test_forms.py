@@ -26,6 +26,7 @@ def sent(fields: dict[str, str], files: list[tuple[str, tuple[str, bytes, str]]]
     st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20), st.text(max_size=50)),
     st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=4),
 )
+@pytest.mark.slow
 def test_fields_and_files_arrive_as_they_were_sent(fields: dict[str, str], files: list[bytes]) -> None:
     fields = {name: text for name, text in fields.items() if name.isprintable() and "%" not in name}
     body, type_ = sent(fields, [("image[]", ('é".png', data, "image/png")) for data in files])

@@ -177,6 +177,7 @@ async def test_a_gateway_that_is_replaced_goes_on_with_its_jobs(tmp_path: Path) 
         ({"prompt": "a", "webhook": {"url": "http://hooks.example.org/", "secret": "whsec_eA=="}}, "at least 16 bytes"),
     ],
 )
+@pytest.mark.slow
 async def test_a_body_that_is_wrong_is_explained(tmp_path: Path, body: dict[str, Any], text: str) -> None:
     settings = ("gateway.max_job_images=1000", "gateway.webhook_hosts=['hooks.example.org']")
     async with open_painted_door(tmp_path, *settings) as (door, painter):

@@ -39,6 +39,7 @@ EDITS: dict[str, Callable[[list[Any]], list[Any]]] = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.slow
 async def test_whatever_happens_to_the_lines_no_finished_picture_is_drawn_again(tmp_path: Path, edit: str) -> None:
     async with open_bench(tmp_path, EQUAL) as bench:
         before, pictures = {row.file_name: row for row in bench.rows()}, bench.pictures()
@@ -102,6 +103,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.slow
 async def test_a_run_that_would_replace_finished_pictures_stops_before_it_begins(tmp_path: Path, change: str) -> None:
     changes, said = CHANGES[change]
     async with open_bench(tmp_path) as bench:
@@ -116,6 +118,7 @@ async def test_a_run_that_would_replace_finished_pictures_stops_before_it_begins
 
 
 @pytest.mark.parametrize("edit", ["edited", "removed"])
+@pytest.mark.slow
 async def test_another_skill_in_place_of_the_one_that_was_used_stops_the_run(tmp_path: Path, edit: str) -> None:
     async with open_bench(tmp_path) as bench:
         bench.studio.skill = "unused"

@@ -62,6 +62,7 @@ def test_a_quote_that_is_never_closed_costs_its_own_line_only(closed_by: bytes) 
     assert len(found) == 3 + closed_by.count(b"\n")
 
 
+@pytest.mark.slow
 def test_a_quote_that_is_never_closed_in_a_large_file_costs_its_own_line_only() -> None:
     count = 900_000
     found = open_tasks(io.BytesIO(b'prompt\n"open\n' + b"a dog with a red hat\n" * count), "csv")

@@ -73,6 +73,7 @@ def story() -> bytes:
         ("the cats are to the right of the dog", "Are the cats to the right of the dog?"),
     ],
 )
+@pytest.mark.slow
 def test_one_claim_is_put_right_and_nothing_else_is_changed(story: bytes, claims: str, asked: str) -> None:
     instruction = surely(claims)
     requirements = json.loads(answer("decompose", {"prompt": instruction, "references": 1}).text)["requirements"]
@@ -90,6 +91,7 @@ def test_a_text_goes_with_the_sign_that_it_is_on(story: bytes) -> None:
     assert question[-1]["question"] == "Apart from the poster and the text, does the image look like the given one?"
 
 
+@pytest.mark.slow
 def test_an_edit_is_sometimes_wrong_and_the_same_seed_is_always_as_wrong(story: bytes) -> None:
     pictures = [edited("Add two boats to the left of a tree.", story, seed=seed) for seed in range(12)]
     questions = ["Are there exactly two boats in the image?", "Are the boats to the left of the tree?"]
@@ -106,6 +108,7 @@ def test_what_has_the_place_of_another_has_its_relations_too(story: bytes) -> No
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
+@pytest.mark.slow
 def test_the_scene_of_a_storyboard_is_drawn_again_as_it_was(prompt: str) -> None:
     first = draw_without_errors(prompt)
     again = draw(scene_of(seen(first)), seed=1, width_px=768, height_px=768)
@@ -118,6 +121,7 @@ def test_the_scene_of_a_storyboard_is_drawn_again_as_it_was(prompt: str) -> None
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.slow
 def test_a_photo_is_shown_framed_next_to_what_is_asked_for(kind: str) -> None:
     data = photo(kind)
     picture = edited(surely("there are exactly two dogs"), data)
@@ -145,6 +149,7 @@ def test_further_pictures_are_framed_whatever_they_are(story: bytes) -> None:
     assert len(found.framed) == 2
 
 
+@pytest.mark.slow
 def test_what_was_changed_without_being_asked_for_is_told(story: bytes) -> None:
     question = "Apart from the dog, does the image look like the given one?"
     before = [(look(story), fingerprint_of(story))]
