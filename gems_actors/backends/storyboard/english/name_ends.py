@@ -11,12 +11,14 @@ from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, Tokens
 from gems_actors.backends.storyboard.english.verbs import (
     BASES,
     INTRANSITIVE,
+    PURPOSES,
     THIRD_PERSONS,
 )
 from gems_actors.backends.storyboard.english.vocabulary import (
     BREAKERS,
     COPULAS,
     DETERMINERS,
+    JOINTS,
     PARTICLES,
     POSSESSIVES,
     attribute_of,
@@ -47,7 +49,8 @@ class NameEnds(Lookahead):
     def names_purpose(self, words: list[str], at: int) -> bool:
         """Return whether a participle and the noun after it are one name, as in `a charging case`."""
         before, noun = self.tokens.at(at - 1), self.tokens.at(at + 1)
-        is_opened = before in DETERMINERS or number_of(before) is not None or bool(words)
+        is_listed = before in JOINTS and self.tokens.at(at) in PURPOSES  # `a rod, hiking boots and a bag`
+        is_opened = is_listed or before in DETERMINERS or number_of(before) is not None or bool(words)
         if not is_opened or any(attribute_of(word) is None for word in words):
             return False
         is_noun = noun.isalpha() and attribute_of(noun) is None and noun not in BREAKERS and not is_adverb(noun)

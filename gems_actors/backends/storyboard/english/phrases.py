@@ -13,8 +13,8 @@ from gems_actors.backends.storyboard.english.name_ends import NameEnds
 from gems_actors.backends.storyboard.english.naming import is_nameable, is_no_noun, is_owner, is_plural
 from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, Tokens
 from gems_actors.backends.storyboard.english.verbs import (
-    ANIMATE_ACTIONS,
     BASES,
+    INTRANSITIVE,
     PARTICIPLES_AS_BASES,
     PURPOSES,
     THIRD_PERSONS,
@@ -221,7 +221,8 @@ class PhraseReader(NameEnds):
             if words and (number_of(token) or 0) > MAX_COUNT:  # the year of a `red 1969 Camaro`
                 at += 1
                 continue
-            is_purpose = token in PURPOSES | ANIMATE_ACTIONS and self.names_purpose(words, at)
+            is_doing = is_participle(token) and token not in INTRANSITIVE and not is_plain_adjective(token)
+            is_purpose = (is_doing or token in PURPOSES) and self.names_purpose(words, at)
             if is_purpose or is_compound(token, self.tokens.at(at + 1)) or self._is_compound_plural(at):
                 words.append(f"{token} {self.tokens.at(at + 1)}")
                 at += 2

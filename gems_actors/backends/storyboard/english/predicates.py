@@ -12,6 +12,7 @@ from gems_actors.backends.storyboard.english.tokens import TEXT_MARK
 from gems_actors.backends.storyboard.english.verbs import (
     BASES,
     INTRANSITIVE,
+    PURPOSES,
     SINGULAR_VERBS,
     THIRD_PERSONS,
     TRANSFERS,
@@ -273,7 +274,8 @@ class Predicates(Ownership):
         if self.tokens.at(at - 1) in PLACES and not self.phrases.is_participle_at(at) and not is_past(word):
             return None  # `with picks and ropes`
         is_listed = is_past(word) and self.tokens.at(at - 1) in JOINTS
-        if (is_listed or word in INTRANSITIVE) and self._is_before_noun(at):
+        is_named = word in PURPOSES and self.tokens.at(at - 1) in JOINTS and not (self.agent or self.has_predicate)
+        if (is_listed or is_named or word in INTRANSITIVE) and self._is_before_noun(at):
             return None  # `a skull and wilting tulips`, `a sail and patched flags`
         if word == "arranged" and self.tokens.at(at + 1) == "in":
             return self.phrases.read(at + 2)[1]  # `arranged in a circle` is inside no circle
@@ -332,6 +334,9 @@ class Predicates(Ownership):
         after = at + 1
         while is_adverb(self.tokens.at(after)) or self.tokens.at(after) == "together":
             after += 1
+        if self.tokens.at(after) == "as" and self.tokens.at(after + 1) in {"if", "though"}:
+            self.lose()  # `fingers curled as though they held a hand`
+            return self.end_of_clause(after + 1)
         if self.tokens.at(after) in {"as", "like"}:
             return self._guise(at, after, subject)
         length = self.phrases.place_at(after)

@@ -82,9 +82,10 @@ _PAST_PARTICIPLES: Final = word_set(
 )
 """Irregular participles; `set` and `seen` need a preposition."""
 PURPOSES: Final = word_set(
-    "rolling folding sliding revolving rocking swinging punching shopping packing skipping rowing sailing warning "
-    "charging camping dining cooking sewing hiking fishing boxing baking gardening drinking writing reading "
-    "swimming running walking riding climbing knitting painting measuring mixing serving waiting landing"
+    "steering turning rolling folding sliding revolving rocking swinging punching shopping packing skipping "
+    "rowing sailing warning charging camping dining cooking sewing hiking fishing boxing baking gardening "
+    "drinking writing reading swimming running walking riding climbing knitting painting measuring mixing serving "
+    "waiting landing"
 )
 """Participles that before a thing which does not act name its purpose: `a warning label` warns of nothing yet."""
 INTRANSITIVE: Final = word_set(

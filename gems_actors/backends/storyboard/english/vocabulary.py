@@ -39,16 +39,16 @@ FUNCTION_WORDS: Final = (
     | NEGATIONS
     | ABSENCES
     | word_set(
-        "and or but nor so yet if then than as while when where who whom whose which what there here it they them he "
-        "she we you i him us himself herself itself themselves have has had having do does did will would can could "
-        "may might must should of to for from by with at in on into onto upon over under off up down out about like "
-        "per via through between near also just only both either all one ones other others please make sure ensure "
-        "create draw generate render show shows showing depict depicts depicting feature features featuring contain "
-        "contains containing include includes including image picture photo photograph exactly precisely together "
-        "very own plus next adjacent alongside beside above below behind inside within underneath beneath atop along "
-        "around against across toward towards outside past among beyond scene capture how why let let's exist exists "
-        "depicted displayed captured portrayed rendered presented featured seen shown visible placed positioned set "
-        "located arranged vs versus"
+        "and or but nor so yet if though although then than as while when where who whom whose which what there here "
+        "it they them he she we you i him us himself herself itself themselves have has had having do does did will "
+        "would can could may might must should of to for from by with at in on into onto upon over under off up down "
+        "out about like per via through between near also just only both either all one ones other others please make "
+        "sure ensure create draw generate render show shows showing depict depicts depicting feature features "
+        "featuring contain contains containing include includes including image picture photo photograph exactly "
+        "precisely together very own plus next adjacent alongside beside above below behind inside within underneath "
+        "beneath atop along around against across toward towards outside past among beyond scene capture how why let "
+        "let's exist exists depicted displayed captured portrayed rendered presented featured seen shown visible "
+        "placed positioned set located arranged vs versus"
     )
 )
 """Words that are no requirement by themselves, so that they need not be understood."""

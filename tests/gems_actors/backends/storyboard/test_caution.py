@@ -98,6 +98,7 @@ def test_what_is_passed_by_is_listed(prompt: str, listed: str) -> None:
         ("no trees, buildings or cars in sight", "Is the image free of buildings?"),
         ("a penguin couple walking hand in hand on the ice", "Is the penguin couple walking on the ice?"),
         ("a waiter dropping a tray of glasses", "Is there a tray of glasses in the image?"),
+        ("a fishing rod, hiking boots and a sleeping bag", "Are there any hiking boots in the image?"),
     ],
 )
 def test_more_of_plain_english_is_understood(prompt: str, asked: str) -> None:
