@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 
 from gems_actors.backends.diffusion import float8
-from tests.benchmarks.gpu import CACHED_STEPS, THRESHOLDS, TINY, main
+from tests.benchmarks.gpu import CACHED_STEPS, THRESHOLDS, TINY
 
 
 @pytest.mark.slow
-def test_the_script_for_a_gpu_measures_a_tiny_model_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--tiny", "--no-compile"])  # in this process, which has imported torch
-    *lines, last = capsys.readouterr().out.splitlines()
+def test_the_script_for_a_gpu_measures_a_tiny_model_on_the_cpu() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks.gpu", "--tiny", "--no-compile"]
+    *lines, last = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     found = json.loads(last)
     batches = {str(batch) for batch in TINY.batches}
     for side_px in map(str, TINY.sides_px):
