@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -23,6 +24,9 @@ from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from gems_actors.supervision.runtime_dir import check_platform
 from gems_actors.tasks import open_background
 from gems_actors.terminal_text import printable, protect_standard_streams
+
+_END_S = 10
+"""Seconds after which a process that has ended its work, and is still there, is killed by SIGALRM."""
 
 
 def load_actor(role: str, config: MeshConfig) -> type[Actor]:
@@ -51,8 +55,9 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
     """Play a role until stopped, and return the exit code.
 
     SIGTERM drains (exit code 0), a second one stops at once. 78 means that a restart would end the same way; one line
-    on standard error says why. The role is that of an actor, a shard of memory, or one of the servers `router` and
-    `blobs`. The address is that of the router; for the router itself, those to listen at.
+    on standard error says why. A process that cannot end by itself is killed by SIGALRM. The role is that of an actor,
+    a shard of memory, or one of the servers `router` and `blobs`. The address is that of the router; for the router
+    itself, those to listen at.
     """
     try:
         protect_standard_streams()
@@ -61,7 +66,10 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
         collect_garbage_rarely()
         configure_logging(config.log, role=role, actor=name)
         with tracing.recording(config.traces, role, name):
-            trio.run(_run_until_stopped, _main_of(role, config, address, name))
+            try:
+                trio.run(_run_until_stopped, _main_of(role, config, address, name))
+            finally:
+                signal.alarm(0)
     except GemsError as error:
         print(printable(f"gems: {role}: {error}"), file=sys.stderr, flush=True)  # noqa: T201
         is_final = isinstance(error, ConfigError | AddressInUseError | MeshRefusedError)
@@ -88,9 +96,12 @@ def _main_of(role: str, config: MeshConfig, address: str, name: str) -> Callable
 
 async def _run_until_stopped(run: Callable[..., Awaitable[None]]) -> None:
     draining = trio.Event()
-    async with open_background() as nursery:
-        await nursery.start(_watch_signals, draining, nursery.cancel_scope)
-        await run(draining=draining)
+    try:
+        async with open_background() as nursery:
+            await nursery.start(_watch_signals, draining, nursery.cancel_scope)
+            await run(draining=draining)
+    finally:  # trio's own end takes milliseconds, but without memory for its last tasks it waits for ever
+        signal.alarm(_END_S)
 
 
 async def _watch_signals(

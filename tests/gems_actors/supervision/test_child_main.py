@@ -33,6 +33,26 @@ address = config.router_addresses[0] if role == "router" else config.local_addre
 sys.exit(run_role(role, config, address, f"{role}-1"))
 """
 
+STUCK = """
+import sys
+import trio
+from gems_actors.config import MeshConfig
+from gems_actors.supervision import child_main
+
+async def never_end():
+    with trio.CancelScope(shield=True):
+        await trio.sleep_forever()
+
+async def fail(*, draining):
+    trio.lowlevel.spawn_system_task(never_end)
+    await trio.lowlevel.checkpoint()
+    raise MemoryError
+
+child_main._END_S = 1
+child_main._main_of = lambda *arguments: fail
+sys.exit(child_main.run_role("planner", MeshConfig(), "ipc:///tmp/none", "planner-1"))
+"""
+
 
 def start(folder: Path, role: str, *settings: str) -> AbstractContextManager[subprocess.Popen[str]]:
     command = (sys.executable, "-P", "-c", PLAY, role, str(folder), *settings)
@@ -50,6 +70,12 @@ async def test_sigterm_drains_a_role_and_the_router_with_exit_code_0(tmp_path: P
             _, stderr = process.communicate(timeout=180)
             assert process.returncode == 0, stderr
             assert "Traceback" not in stderr
+
+
+def test_a_process_whose_event_loop_does_not_end_is_killed_so_that_it_is_replaced() -> None:
+    """Without memory for its last tasks, trio waits for ever after the role has failed."""
+    with started((sys.executable, "-P", "-c", STUCK), stderr=subprocess.DEVNULL, env=environment()) as process:
+        assert process.wait(180) == -signal.SIGALRM
 
 
 @pytest.mark.parametrize("role", ["router", "painter"])
