@@ -75,8 +75,12 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
         is_final = isinstance(error, ConfigError | AddressInUseError | MeshRefusedError)
         may_pass = error.__cause__ is not None and is_shortage(error.__cause__)
         return EXIT_CONFIG if is_final and not may_pass else 1
-    except Exception:  # the last frame of the process: its log gets the traceback
-        structlog.get_logger().exception("process_crashed")
+    except Exception as error:  # the last frame of the process: its log gets the traceback
+        cause = error.__cause__ if isinstance(error, trio.TrioInternalError) else error
+        if cause is not None and is_shortage(cause):
+            structlog.get_logger().error("process_ran_out_of_resources", reason=repr(cause))
+        else:
+            structlog.get_logger().exception("process_crashed")
         return 1
     return 0
 

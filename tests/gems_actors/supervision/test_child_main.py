@@ -53,6 +53,25 @@ child_main._main_of = lambda *arguments: fail
 sys.exit(child_main.run_role("planner", MeshConfig(), "ipc:///tmp/none", "planner-1"))
 """
 
+WITHOUT_MEMORY = """
+import sys
+import trio
+from gems_actors.config import MeshConfig
+from gems_actors.supervision import child_main
+
+def fail():
+    raise MemoryError
+
+async def run_out(*, draining):
+    if sys.argv[1] == "trio":
+        trio.lowlevel.current_trio_token().run_sync_soon(fail)
+        await trio.sleep_forever()
+    fail()
+
+child_main._main_of = lambda *arguments: run_out
+sys.exit(child_main.run_role("planner", MeshConfig(), "ipc:///tmp/none", "planner-1"))
+"""
+
 
 def start(folder: Path, role: str, *settings: str) -> AbstractContextManager[subprocess.Popen[str]]:
     command = (sys.executable, "-P", "-c", PLAY, role, str(folder), *settings)
@@ -76,6 +95,16 @@ def test_a_process_whose_event_loop_does_not_end_is_killed_so_that_it_is_replace
     """Without memory for its last tasks, trio waits for ever after the role has failed."""
     with started((sys.executable, "-P", "-c", STUCK), stderr=subprocess.DEVNULL, env=environment()) as process:
         assert process.wait(180) == -signal.SIGALRM
+
+
+@pytest.mark.parametrize("where", ["role", "trio"])
+def test_a_process_that_runs_out_of_memory_says_so_in_one_line(where: str) -> None:
+    command = (sys.executable, "-P", "-c", WITHOUT_MEMORY, where)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=180, check=False)
+    assert done.returncode == 1
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert "process_ran_out_of_resources" in line
+    assert "MemoryError()" in line
 
 
 @pytest.mark.parametrize("role", ["router", "painter"])
