@@ -1,12 +1,11 @@
-"""Reads predicates: what a thing is, where it is, what it has and what it does."""
+"""Reads predicates: what a thing is and what it does."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CLOTHES
-from gems_actors.backends.storyboard.english.naming import is_known_noun
-from gems_actors.backends.storyboard.english.ownership import Ownership
+from gems_actors.backends.storyboard.english.places import Places
 from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK
 from gems_actors.backends.storyboard.english.verbs import (
@@ -15,24 +14,19 @@ from gems_actors.backends.storyboard.english.verbs import (
     PURPOSES,
     SINGULAR_VERBS,
     THIRD_PERSONS,
-    TRANSFERS,
     is_past,
 )
 from gems_actors.backends.storyboard.english.vocabulary import (
-    COMPARATIVES,
     COPULAS,
     DETERMINERS,
     FUNCTION_WORDS,
-    HAVING,
     JOINTS,
     MISSING,
     NEGATIONS,
     NEGATIVE_COPULAS,
     PARTICLES,
     POSSESSIVES,
-    POSTNOMINAL,
     PRONOUNS,
-    STATES,
     VACUOUS,
     attribute_of,
     is_abstract,
@@ -43,7 +37,6 @@ from gems_actors.backends.storyboard.scene import RelationKind
 from gems_actors.backends.storyboard.words import (
     NOUNS_IN_ING,
     PLACES,
-    colour_of,
     is_participle,
     number_of,
     surface_of,
@@ -56,11 +49,6 @@ _NEARLY: Final = frozenset(
 ) | {"apparently", "slightly"}
 _REACHING: Final = frozenset(("reaching", "grabbing", "grasping", "set"))
 _MAX_GUISE_WORDS: Final = 6
-_EITHER: Final = frozenset(("either", "each", "both", "opposite", "one", "every"))
-_OTHER_SIDES: Final = frozenset(("other", "far", "opposite", "near", "nearest", "farthest"))
-_ENDS_OF: Final = frozenset(("side", "sides", "end", "ends", "corner", "corners"))
-_WHICH: Final = frozenset(("which", "whom", "whose", "where"))
-_FINITE_HAVING: Final = frozenset(("has", "have", "had", "contains", "features"))
 _PERSONAL: Final = frozenset(("wearing", "riding", "driving", "cruising", "eating", "drinking", "walking", "reading"))
 _PHOTOGRAPHED: Final = frozenset(("viewed", "photographed", "shot", "filmed", "pictured"))
 """Participles that tell how a picture was taken."""
@@ -71,7 +59,7 @@ _ENDINGS: Final = frozenset(
 """What may follow an action without an object."""
 
 
-class Predicates(Ownership):
+class Predicates(Places):
     """The rules for predicates."""
 
     def copula(self, at: int) -> int | None:
@@ -115,150 +103,6 @@ class Predicates(Ownership):
         """Return whether a participle and a place or particle after it are a relation: `is parked in front of`."""
         is_verbal = is_past(word) or is_participle(word) or word == "full"
         return is_verbal and (self.tokens.at(after) in PLACES or self.tokens.at(after) in PARTICLES)
-
-    def relation(self, at: int) -> int | None:
-        """Take a place, a comparison, a state or `has`, whose object is to come."""
-        for rule in (self._possession, self._comparison, self._postnominal, self._place):
-            after = rule(at)
-            if after is not None:
-                return after
-        return None
-
-    def _possession(self, at: int) -> int | None:
-        word = self.tokens.at(at)
-        if word not in HAVING:
-            return None
-        is_denied = self.tokens.at(at + 1) in NEGATIONS
-        if is_past(self.tokens.at(at + 1 + is_denied)) and (is_denied or self.tokens.at(at + 2) in DETERMINERS):
-            self.lose()  # `has lost its arm` says what is not there any more, or what happened before
-            return self.end_of_clause(at + 2)
-        if self.last is None:
-            return None
-        is_finite = word in _FINITE_HAVING and not self.is_relative and self.tokens.at(at - 1) not in JOINTS
-        self.has_predicate = self.has_predicate or is_finite
-        owner = self.head if is_finite else self.owner_of_feature(at)
-        if owner is None:
-            self.lose()
-            return at + 1
-        word = "without" if self.is_negated else "with"
-        self.expect(owner, word, "position", (at, at + 1), is_negative=self.is_negated)
-        self.is_negated = False
-        return at + 1
-
-    def _comparison(self, at: int) -> int | None:
-        """Take `taller than`, or the `to` of `throwing a ball to`."""
-        word = self.tokens.at(at)
-        if word in COMPARATIVES and self.tokens.at(at + 1) == "than":
-            if self.last is not None and self.is_alone():
-                self.expect(self.last, f"{word} than", "action", (at, at + 2))
-            return at + 2
-        if word == "to" and self.verb in TRANSFERS and self.agent is not None:
-            self.expect(self.agent, f"{self.verb} to", "action", (at, at + 1))
-            return at + 1
-        return None
-
-    def _postnominal(self, at: int) -> int | None:
-        """Take an adjective after its noun: `full of apples`, `with its door open`, `his robe red`."""
-        word = self.tokens.at(at)
-        is_owned_colour = colour_of(word) is not None and self.named_until == at and self.phrases.ends_at(at + 1)
-        is_state = word in POSTNOMINAL | STATES or is_owned_colour
-        if not is_state or self.last is None or self.named_until not in (at, at - 1):
-            return None
-        if (
-            self.named_until == at - 1
-            and not is_adverb(self.tokens.at(at - 1))
-            and self.tokens.at(at - 1) not in COPULAS
-        ):
-            return None  # `a tree in full bloom`
-        if word in STATES and (not self.phrases.ends_at(at + 1) or self.phrases.place_at(at + 1)):
-            return None
-        if self.tokens.at(at - 1) in {"half", "almost", "nearly"}:
-            self.lose()
-            return at + 1
-        if word not in STATES and not is_owned_colour and word != "full" and not self.is_alone():
-            self.lose()  # `a man in a boat asleep`
-            return at + 1
-        if word == "full" and self.tokens.at(at + 1) == "of":
-            self.expect(self.last, "full of", "action", (at, at + 2))
-            return at + 2
-        if self.found.describe(self.last, attribute=attribute_of(word) or word):
-            self.tokens.use(at, at + 1)
-        return at + 1
-
-    def _place(self, at: int) -> int | None:
-        length = self.phrases.place_at(at)
-        if not length:
-            return None
-        spelled, span = self.tokens.phrase(at, at + length), (at, at + length)
-        if self.tokens.at(at + length) == "the" and self.tokens.at(at + length + 1) in _OTHER_SIDES:
-            self.lose()  # `on the other side of the river`
-            return at + length + 3
-        if self.tokens.at(at + length) in _EITHER and self.tokens.at(at + length + 1) in _ENDS_OF:
-            if self.last is not None:
-                self.found.uncount(self.last)  # `two ropes on each side`
-            self.lose()  # `on either side of the throne`
-            return at + length + 2
-        if self.tokens.at(at + length) in _WHICH:
-            self.lose(is_subject=True)  # `a puddle in which a city is reflected`
-            return self.end_of_clause(at + length)
-        if self.tokens.at(at - 1) in {"from", "of"}:
-            self.lose()
-            return at + length
-        subject = self.owner_of_place(at, spelled, at + length)
-        if subject is None:
-            return self._place_of_none(at, at + length)
-        if self.verb in TRANSFERS and spelled in {"to", "at"}:
-            self.expect(subject, f"{self.verb} {spelled}", "action", span)
-        elif self._is_in_unknown(subject, PLACES[spelled], at + length):
-            self.tokens.doubt(at, self.phrases.read(at + length)[1])
-            self.lose()
-        elif self.is_negated:
-            self.expect(subject, f"not {PLACES[spelled]}", "position", span, is_negative=True)
-        else:
-            self.expect(subject, PLACES[spelled], "position", span)
-        self.is_negated = False
-        return at + length
-
-    def _is_in_unknown(self, subject: str, place: str, at: int) -> bool:
-        """Return whether somebody is in something that no table has, so that it may be worn: `a man in a jerkin`."""
-        phrase = self.phrases.read(at)[0]
-        return (
-            place == "inside"
-            and acts(subject)
-            and phrase is not None
-            and not is_known_noun(phrase.thing.name.split()[-1])
-        )
-
-    def _place_of_none(self, at: int, end: int) -> int:
-        """Take a place that stands before its subject, as in `on a table, a cat`, or whose subject is not known."""
-        phrase, after = self.phrases.read(end)
-        if phrase is not None and self.tokens.at(at) == "with" and is_participle(self.tokens.at(after)):
-            name = self.add(phrase, end, after)  # `with smoke coming from the chimney`
-            if name is not None:
-                self.tokens.use(at, end)
-                self.start_clause(name)
-                return after
-        if self.first is not None:
-            if phrase is not None and self.named_until == at:
-                self.tokens.doubt(at, after)
-            self.lose()
-            return end
-        if phrase is None or self.tokens.at(after) != "," or not self._begins_clause(at):
-            return end
-        name = self.add(phrase, end, after)
-        is_seen_through = self.tokens.at(at) in {"through", "across"}
-        if (
-            name is not None and not is_seen_through and (phrase.is_plural or self.found.things[name].count == 1)
-        ):  # `in the first panel`
-            self.fronted = (PLACES[self.tokens.phrase(at, end)], name, (at, end))
-        self.last = self.head = None
-        return after + 1
-
-    def _begins_clause(self, at: int) -> bool:
-        """Return whether nothing but an adverb stands before a token in its clause."""
-        while is_adverb(self.tokens.at(at - 1)):
-            at -= 1
-        return at == 0 or self.tokens.at(at - 1) in JOINTS | {".", ";", TEXT_MARK}
 
     def action(self, at: int) -> int | None:
         """Take an action or a state: `chasing a ball`, `sits on a mat`, `perched on a branch`, `running`."""

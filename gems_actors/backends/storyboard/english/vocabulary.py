@@ -23,7 +23,6 @@ MEASURES: Final = dict.fromkeys(
 ) | {"pair": 2, "couple": 2, "trio": 3}
 """Words before `of` that say how many, and how many are drawn; only up to three are a requirement."""
 
-INDEFINITES: Final = word_set("nobody no-one someone somebody everyone everybody anyone anybody")
 COPULAS: Final = word_set("is are was were be been being am 's")
 NEGATIONS: Final = word_set(
     "not never isn't aren't wasn't weren't doesn't don't didn't cannot can't won't hasn't haven't"
@@ -77,8 +76,6 @@ SHARING: Final = ATTACHING | frozenset(
     ("eating", "full of", "filled with", "covered with", "covered in", "decorated with", "topped with", "surrounded by")
 )
 """Relations that the members of a list share: `wearing a hat and a scarf`."""
-AGENT_PLACES: Final = word_set("in at along across through around outside inside on beside near by against past")
-"""Prepositions that after a verb and its object say where the action takes place."""
 
 COMPARATIVES: Final = word_set(
     "bigger smaller larger taller shorter longer older younger higher lower wider thinner thicker heavier lighter "

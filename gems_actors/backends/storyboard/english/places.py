@@ -1,0 +1,185 @@
+"""Reads where a thing is, what it has, and what it is compared with."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gems_actors.backends.storyboard.english.naming import is_known_noun
+from gems_actors.backends.storyboard.english.ownership import Ownership
+from gems_actors.backends.storyboard.english.sentence import acts
+from gems_actors.backends.storyboard.english.tokens import TEXT_MARK
+from gems_actors.backends.storyboard.english.verbs import (
+    TRANSFERS,
+    is_past,
+)
+from gems_actors.backends.storyboard.english.vocabulary import (
+    COMPARATIVES,
+    COPULAS,
+    DETERMINERS,
+    HAVING,
+    JOINTS,
+    NEGATIONS,
+    POSTNOMINAL,
+    STATES,
+    attribute_of,
+    is_adverb,
+)
+from gems_actors.backends.storyboard.words import (
+    PLACES,
+    colour_of,
+    is_participle,
+)
+
+_EITHER: Final = frozenset(("either", "each", "both", "opposite", "one", "every"))
+_OTHER_SIDES: Final = frozenset(("other", "far", "opposite", "near", "nearest", "farthest"))
+_ENDS_OF: Final = frozenset(("side", "sides", "end", "ends", "corner", "corners"))
+_WHICH: Final = frozenset(("which", "whom", "whose", "where"))
+_FINITE_HAVING: Final = frozenset(("has", "have", "had", "contains", "features"))
+
+
+class Places(Ownership):
+    """The rules for places, possessions and comparisons."""
+
+    def relation(self, at: int) -> int | None:
+        """Take a place, a comparison, a state or `has`, whose object is to come."""
+        for rule in (self._possession, self._comparison, self._postnominal, self._place):
+            after = rule(at)
+            if after is not None:
+                return after
+        return None
+
+    def _possession(self, at: int) -> int | None:
+        word = self.tokens.at(at)
+        if word not in HAVING:
+            return None
+        is_denied = self.tokens.at(at + 1) in NEGATIONS
+        if is_past(self.tokens.at(at + 1 + is_denied)) and (is_denied or self.tokens.at(at + 2) in DETERMINERS):
+            self.lose()  # `has lost its arm` says what is not there any more, or what happened before
+            return self.end_of_clause(at + 2)
+        if self.last is None:
+            return None
+        is_finite = word in _FINITE_HAVING and not self.is_relative and self.tokens.at(at - 1) not in JOINTS
+        self.has_predicate = self.has_predicate or is_finite
+        owner = self.head if is_finite else self.owner_of_feature(at)
+        if owner is None:
+            self.lose()
+            return at + 1
+        word = "without" if self.is_negated else "with"
+        self.expect(owner, word, "position", (at, at + 1), is_negative=self.is_negated)
+        self.is_negated = False
+        return at + 1
+
+    def _comparison(self, at: int) -> int | None:
+        """Take `taller than`, or the `to` of `throwing a ball to`."""
+        word = self.tokens.at(at)
+        if word in COMPARATIVES and self.tokens.at(at + 1) == "than":
+            if self.last is not None and self.is_alone():
+                self.expect(self.last, f"{word} than", "action", (at, at + 2))
+            return at + 2
+        if word == "to" and self.verb in TRANSFERS and self.agent is not None:
+            self.expect(self.agent, f"{self.verb} to", "action", (at, at + 1))
+            return at + 1
+        return None
+
+    def _postnominal(self, at: int) -> int | None:
+        """Take an adjective after its noun: `full of apples`, `with its door open`, `his robe red`."""
+        word = self.tokens.at(at)
+        is_owned_colour = colour_of(word) is not None and self.named_until == at and self.phrases.ends_at(at + 1)
+        is_state = word in POSTNOMINAL | STATES or is_owned_colour
+        if not is_state or self.last is None or self.named_until not in (at, at - 1):
+            return None
+        if (
+            self.named_until == at - 1
+            and not is_adverb(self.tokens.at(at - 1))
+            and self.tokens.at(at - 1) not in COPULAS
+        ):
+            return None  # `a tree in full bloom`
+        if word in STATES and (not self.phrases.ends_at(at + 1) or self.phrases.place_at(at + 1)):
+            return None
+        if self.tokens.at(at - 1) in {"half", "almost", "nearly"}:
+            self.lose()
+            return at + 1
+        if word not in STATES and not is_owned_colour and word != "full" and not self.is_alone():
+            self.lose()  # `a man in a boat asleep`
+            return at + 1
+        if word == "full" and self.tokens.at(at + 1) == "of":
+            self.expect(self.last, "full of", "action", (at, at + 2))
+            return at + 2
+        if self.found.describe(self.last, attribute=attribute_of(word) or word):
+            self.tokens.use(at, at + 1)
+        return at + 1
+
+    def _place(self, at: int) -> int | None:
+        length = self.phrases.place_at(at)
+        if not length:
+            return None
+        spelled, span = self.tokens.phrase(at, at + length), (at, at + length)
+        if self.tokens.at(at + length) == "the" and self.tokens.at(at + length + 1) in _OTHER_SIDES:
+            self.lose()  # `on the other side of the river`
+            return at + length + 3
+        if self.tokens.at(at + length) in _EITHER and self.tokens.at(at + length + 1) in _ENDS_OF:
+            if self.last is not None:
+                self.found.uncount(self.last)  # `two ropes on each side`
+            self.lose()  # `on either side of the throne`
+            return at + length + 2
+        if self.tokens.at(at + length) in _WHICH:
+            self.lose(is_subject=True)  # `a puddle in which a city is reflected`
+            return self.end_of_clause(at + length)
+        if self.tokens.at(at - 1) in {"from", "of"}:
+            self.lose()
+            return at + length
+        subject = self.owner_of_place(at, spelled, at + length)
+        if subject is None:
+            return self._place_of_none(at, at + length)
+        if self.verb in TRANSFERS and spelled in {"to", "at"}:
+            self.expect(subject, f"{self.verb} {spelled}", "action", span)
+        elif self._is_in_unknown(subject, PLACES[spelled], at + length):
+            self.tokens.doubt(at, self.phrases.read(at + length)[1])
+            self.lose()
+        elif self.is_negated:
+            self.expect(subject, f"not {PLACES[spelled]}", "position", span, is_negative=True)
+        else:
+            self.expect(subject, PLACES[spelled], "position", span)
+        self.is_negated = False
+        return at + length
+
+    def _is_in_unknown(self, subject: str, place: str, at: int) -> bool:
+        """Return whether somebody is in something that no table has, so that it may be worn: `a man in a jerkin`."""
+        phrase = self.phrases.read(at)[0]
+        return (
+            place == "inside"
+            and acts(subject)
+            and phrase is not None
+            and not is_known_noun(phrase.thing.name.split()[-1])
+        )
+
+    def _place_of_none(self, at: int, end: int) -> int:
+        """Take a place that stands before its subject, as in `on a table, a cat`, or whose subject is not known."""
+        phrase, after = self.phrases.read(end)
+        if phrase is not None and self.tokens.at(at) == "with" and is_participle(self.tokens.at(after)):
+            name = self.add(phrase, end, after)  # `with smoke coming from the chimney`
+            if name is not None:
+                self.tokens.use(at, end)
+                self.start_clause(name)
+                return after
+        if self.first is not None:
+            if phrase is not None and self.named_until == at:
+                self.tokens.doubt(at, after)
+            self.lose()
+            return end
+        if phrase is None or self.tokens.at(after) != "," or not self._begins_clause(at):
+            return end
+        name = self.add(phrase, end, after)
+        is_seen_through = self.tokens.at(at) in {"through", "across"}
+        if (
+            name is not None and not is_seen_through and (phrase.is_plural or self.found.things[name].count == 1)
+        ):  # `in the first panel`
+            self.fronted = (PLACES[self.tokens.phrase(at, end)], name, (at, end))
+        self.last = self.head = None
+        return after + 1
+
+    def _begins_clause(self, at: int) -> bool:
+        """Return whether nothing but an adverb stands before a token in its clause."""
+        while is_adverb(self.tokens.at(at - 1)):
+            at -= 1
+        return at == 0 or self.tokens.at(at - 1) in JOINTS | {".", ";", TEXT_MARK}
