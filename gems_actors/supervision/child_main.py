@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -22,11 +21,9 @@ from gems_actors.os_process import EXIT_CONFIG, collect_garbage_rarely, is_short
 from gems_actors.router.server import serve_router
 from gems_actors.shards import MEMORY_ROLE, shard_of_role
 from gems_actors.supervision.runtime_dir import check_platform
+from gems_actors.supervision.stall_watch import end_soon, stop_watching, watch_for_stalls
 from gems_actors.tasks import open_background
 from gems_actors.terminal_text import printable, protect_standard_streams
-
-_END_S = 10
-"""Seconds after which a process that has ended its work, and is still there, is killed by SIGALRM."""
 
 
 def load_actor(role: str, config: MeshConfig) -> type[Actor]:
@@ -55,9 +52,9 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
     """Play a role until stopped, and return the exit code.
 
     SIGTERM drains (exit code 0), a second one stops at once. 78 means that a restart would end the same way; one line
-    on standard error says why. A process that cannot end by itself is killed by SIGALRM. The role is that of an actor,
-    a shard of memory, or one of the servers `router` and `blobs`. The address is that of the router; for the router
-    itself, those to listen at.
+    on standard error says why. A process that cannot end by itself, or whose event loop stands still for a minute, is
+    killed by SIGALRM. The role is that of an actor, a shard of memory, or one of the servers `router` and `blobs`. The
+    address is that of the router; for the router itself, those to listen at.
     """
     try:
         protect_standard_streams()
@@ -69,7 +66,7 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
             try:
                 trio.run(_run_until_stopped, _main_of(role, config, address, name))
             finally:
-                signal.alarm(0)
+                stop_watching()
     except GemsError as error:
         print(printable(f"gems: {role}: {error}"), file=sys.stderr, flush=True)  # noqa: T201
         is_final = isinstance(error, ConfigError | AddressInUseError | MeshRefusedError)
@@ -103,9 +100,10 @@ async def _run_until_stopped(run: Callable[..., Awaitable[None]]) -> None:
     try:
         async with open_background() as nursery:
             await nursery.start(_watch_signals, draining, nursery.cancel_scope)
+            await nursery.start(watch_for_stalls)
             await run(draining=draining)
-    finally:  # trio's own end takes milliseconds, but without memory for its last tasks it waits for ever
-        signal.alarm(_END_S)
+    finally:
+        end_soon()
 
 
 async def _watch_signals(

@@ -37,7 +37,7 @@ STUCK = """
 import sys
 import trio
 from gems_actors.config import MeshConfig
-from gems_actors.supervision import child_main
+from gems_actors.supervision import child_main, stall_watch
 
 async def never_end():
     with trio.CancelScope(shield=True):
@@ -48,7 +48,7 @@ async def fail(*, draining):
     await trio.lowlevel.checkpoint()
     raise MemoryError
 
-child_main._END_S = 1
+stall_watch._END_S = 1
 child_main._main_of = lambda *arguments: fail
 sys.exit(child_main.run_role("planner", MeshConfig(), "ipc:///tmp/none", "planner-1"))
 """
