@@ -14,7 +14,8 @@ from gems_actors.backends.storyboard.claims import parse_claim
 from gems_actors.backends.storyboard.english.clauses import ClauseReader
 from gems_actors.backends.storyboard.english.collecting import MAX_THINGS
 from gems_actors.backends.storyboard.english.extraction import MAX_TEXTS, Found, extract
-from gems_actors.backends.storyboard.english.tokens import Tokens, not_understood, tokenize
+from gems_actors.backends.storyboard.english.prose.reader import ProseReader, is_prose
+from gems_actors.backends.storyboard.english.tokens import Tokens, is_broken, not_understood, tokenize
 from gems_actors.backends.storyboard.scene import Claim, Relation, Scene, Thing
 from gems_actors.backends.storyboard.words import number_of, singular
 
@@ -44,7 +45,12 @@ def add_claims(scene: Scene, clauses: str) -> Scene:
 def _parse_description(text: str) -> Scene:
     rest, found = extract(text)
     tokens = tokenize(rest, _MAX_TOKENS)
-    scene = _without_uncertain_counts(ClauseReader(tokens).read().scene(), tokens)
+    is_long = is_prose(tokens)
+    collector = None if is_long else ClauseReader(tokens).read()
+    if collector is None or is_broken(tokens):
+        tokens = tokenize(rest, _MAX_TOKENS)
+        collector = ProseReader(tokens, counts_one=not is_long).read()
+    scene = _without_uncertain_counts(collector.scene(), tokens)
     scene = _with_charts_and_times(scene, found)
     texts = tuple(found.texts)
     if not scene.things and not texts and text.strip() and not any(map(str.isalnum, text)):

@@ -160,6 +160,7 @@ class Absences(Sentence):
         if word in {"except", "besides"}:
             start += self.tokens.at(start) == "for"
             if self._is_after_denial(at):  # `nothing except a chair` has a chair, `everything except bananas` has none
+                self.tokens.use(at, start)
                 self.pending = self.attached = None
                 return start
         elif word in {"nobody", "no-one"} or (word, self.tokens.at(start)) == ("no", "one"):
@@ -191,8 +192,13 @@ class Absences(Sentence):
                 self.found.relate(subject, "without", (name,), "position")
                 is_kept = True
             if is_kept:
-                self.use_phrase(at, after)
+                self.phrases.use(at, after)
             self.named_until = after
+            end = after + (self.tokens.at(after) in COPULAS)
+            end = next((end + len(words) for words in _ANYWHERE if self._reads(end, words)), after)
+            if end > after and is_kept and subject is None:
+                self.tokens.use(after, end)
+                return end
             joint = self.tokens.at(after)
             start = after + 1
             if joint == "," and self._lists_denied(start):
@@ -365,13 +371,13 @@ class Absences(Sentence):
         if pending is not None and pending.is_negative:
             self.pending = None
             self.found.relate(pending.subject, pending.word, (name_of(phrase),), pending.kind)
-            self.use_phrase(at, after)
+            self.phrases.use(at, after)
             self.tokens.use(*pending.span)
             return True
         if not self.is_negated:
             return False
         if self.tokens.at(at - 1) in _SHOWING and self.found.exclude(name_of(phrase)):
-            self.use_phrase(at, after)
+            self.phrases.use(at, after)
         else:
             self.lose()
         return True

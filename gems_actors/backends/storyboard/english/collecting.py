@@ -12,7 +12,6 @@ from gems_actors.backends.storyboard.scene import Relation, RelationKind, Scene,
 from gems_actors.backends.storyboard.words import COLOURS
 
 MAX_THINGS: Final = 14
-MAX_PROSE_THINGS: Final = 8
 _MAX_ABSENT: Final = 6
 
 

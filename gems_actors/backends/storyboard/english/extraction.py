@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from gems_actors.backends.storyboard.english.kinds import SIGN_NOUNS
+from gems_actors.backends.storyboard.english.kinds import SIGN_NOUNS, TEXT_NOUNS
 from gems_actors.backends.storyboard.english.styles import take_settings, take_styles
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, is_latin
-from gems_actors.backends.storyboard.english.vocabulary import ENGLISH, FOREIGN, FOREIGN_IN_NAMES
+from gems_actors.backends.storyboard.english.vocabulary import ENGLISH, FOREIGN, FOREIGN_IN_NAMES, SAYING
 from gems_actors.backends.storyboard.scene import Thing
 
 MAX_TEXT_CHARACTERS: Final = 600
@@ -20,6 +20,8 @@ _QUOTED = re.compile(
     r"“([^”]{1,4000})”|\"([^\"]{1,4000})\"|「([^」]{1,4000})」|『([^』]{1,4000})』|«([^»]{1,4000})»"
     r"|(?<!\w)'([^'\n]{2,4000})'(?!\w)|(?<!\w)‘([^’\n]{2,4000})’(?!\w)"
 )
+_TEXT_SIGNS: Final = SIGN_NOUNS | TEXT_NOUNS | SAYING
+"""Words next to which single quotation marks are those of a text: the `'legs'` of a wine are none."""
 _CAPITAL = r"(?:[A-Z][\w'’&!-]*|\d[\w:]*(?:[.,]\d+)*%?|&)"
 _CAPITALS = rf"{_CAPITAL}(?: (?:(?:of|the|and|in|on|to|for|a) ){{0,2}}{_CAPITAL})*[!?]?"
 _SAYING = re.compile(
@@ -34,7 +36,7 @@ _SAYS_LOWER = re.compile(
     r"| (?:in|on|with|above|below|over|under|beside|behind|near|at|next to|outside) )"
 )
 _SIGN_CAPITALS = re.compile(
-    rf"\b({'|'.join(sorted(SIGN_NOUNS))})(?:,|:)? ([A-Z][A-Z0-9'’&!]+(?: [A-Z0-9][A-Z0-9'’&!]*)*)\b"
+    rf"(?<!-)\b({'|'.join(sorted(SIGN_NOUNS))})(?:,|:)? ([A-Z][A-Z0-9'’&!]+(?: [A-Z0-9][A-Z0-9'’&!]*)*)\b"
 )
 _ANNOUNCED_CAPITALS = re.compile(
     r"\b(announc(?:es|ing)|advertis(?:es|ing)|promot(?:es|ing)|display(?:s|ing)|shows|showing|bears|bearing) "
@@ -83,7 +85,7 @@ class Found:
 def extract(text: str) -> tuple[str, Found]:
     """Return the prompt without what the patterns found, and what they found."""
     found = Found()
-    text = _QUOTED.sub(lambda match: _take_text(next(filter(None, match.groups())), found), text)
+    text = _QUOTED.sub(lambda match: _take_quoted(match, found), text)
     text = _IMPERATIVE.sub(r"\1", _take_foreign(text, found))
     text = _NUMBER_TEXT.sub(lambda match: _take_text(match[1] or match[2], found), text)
     if sum(map(str.isupper, text)) < 2 * sum(map(str.islower, text)):
@@ -112,6 +114,17 @@ def _take_text(words: str, found: Found) -> str:
             rest = text
     if rest:
         found.unread.append(rest[:_MAX_UNREAD_CHARACTERS])
+    return f" {TEXT_MARK} "
+
+
+def _take_quoted(match: re.Match[str], found: Found) -> str:
+    """Take a text between quotation marks; single ones may only say that a word is not meant literally."""
+    words = next(filter(None, match.groups()))
+    around = (*_WORD.findall(match.string[: match.start()])[-6:], *_WORD.findall(match.string[match.end() :])[:3])
+    is_said = match[0][0] not in "'‘" or words.isupper() or not _TEXT_SIGNS.isdisjoint(map(str.lower, around))
+    if is_said:
+        return _take_text(words, found)
+    found.unread.append(words[:_MAX_UNREAD_CHARACTERS])
     return f" {TEXT_MARK} "
 
 

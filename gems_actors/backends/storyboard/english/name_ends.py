@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from gems_actors.backends.storyboard.english.kinds import ANIMATE
 from gems_actors.backends.storyboard.english.lookahead import ENDS, Lookahead, Opening
 from gems_actors.backends.storyboard.english.naming import is_known_noun
@@ -33,9 +31,6 @@ from gems_actors.backends.storyboard.words import (
     surface_of,
 )
 
-_PROSE_TOKENS: Final = 60
-"""Tokens above which a noun without article, number or colour is taken as a figure of speech, not a thing."""
-
 
 class NameEnds(Lookahead):
     """The rules for verbs that look like the last word of a name."""
@@ -43,8 +38,7 @@ class NameEnds(Lookahead):
     def __init__(self, tokens: Tokens) -> None:
         """Create one for these tokens."""
         super().__init__(tokens)
-        self.is_prose = len(tokens.words) > _PROSE_TOKENS
-        self._has_sentences = self.is_prose or tokens.words.count(".") > 1
+        self._has_sentences = tokens.words.count(".") > 1
 
     def names_purpose(self, words: list[str], at: int) -> bool:
         """Return whether a participle and the noun after it are one name, as in `a charging case`."""
@@ -76,8 +70,7 @@ class NameEnds(Lookahead):
         begins_object = following in DETERMINERS or number_of(following) is not None
         is_modified = is_plain_adjective(following) or is_adverb(following)
         begins_object = begins_object or (is_modified and not self.place_at(after))
-        is_the = opening.is_definite and self.tokens.at(opening.after - 1) not in POSSESSIVES
-        is_one = opening.count == 1 or (opening.count is None and is_the and self.is_prose)
+        is_one = opening.count == 1
         if following in COPULAS:
             return False
         if following == TEXT_MARK and (opening.is_definite or opening.count == 1):

@@ -83,10 +83,11 @@ class Ownership(Absences):
         if before in _PRESENTED or self._is_unowned() or self._is_of_view(at, spelled):
             return None  # `seen through a window`
         if before in _PLACED and self.tokens.at(at - 2) in {",", "and"}:
-            return self.agent or (None if self.is_prose else self.head)
+            return self.agent or self.head
         if before in {",", "while"}:
-            is_main = self.head is not None and (self.head == self.first or acts(self.head))
-            return self.head if is_main and not self.is_prose else None
+            is_alone = self.head == self.first
+            is_main = self.head is not None and (is_alone or (acts(self.head) and spelled != "with"))
+            return self.head if is_main else None
         if before in {"and", "but"}:
             return self.agent or self.head
         if any(self.tokens.at(index) in _APART for index in range(self.named_until, at)):
@@ -168,7 +169,7 @@ class Ownership(Absences):
         if before in JOINTS:
             owner = self.agent or self.head
             is_list = owner != self.first and not (owner and acts(owner))
-            return None if before == "," and (self.is_prose or is_list) else owner
+            return None if before == "," and is_list else owner
         if self.last is not None and (" of a " in self.last or " of an " in self.last):
             return None  # `the string of a balloon shaped like a moon`, `an illustration of a bear mailing a letter`
         if self.last is None or self.is_alone():

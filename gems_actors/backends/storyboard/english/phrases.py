@@ -108,8 +108,6 @@ class Phrase:
     thing: Thing
     is_definite: bool
     """Whether it has a definite article, and so may refer to an earlier thing."""
-    is_sure: bool
-    """Whether it is to be drawn even if no relation refers to it."""
     is_plural: bool
     stated: int | None
     """Number that the phrase states: 1 for `a`, negative if it is vague, None without one."""
@@ -131,6 +129,14 @@ class PhraseReader(NameEnds):
         if at not in self._read:
             self._read[at] = self._parse(at)
         return self._read[at]
+
+    def use(self, start: int, after: int) -> None:
+        """Note that a phrase is understood, except for words of it that ask for nothing."""
+        for at in range(start, after):
+            word = self.tokens.at(at)
+            is_left = is_adverb(word) or word in FILLERS or is_shade(word, self.tokens.at(at + 1))
+            if not is_left and (number_of(word) or 0) <= MAX_COUNT:
+                self.tokens.use(at, at + 1)
 
     def _run(self, at: int) -> tuple[Opening, list[str], int]:
         """Return what opens a phrase, its words, and the index after them."""
@@ -350,7 +356,7 @@ class PhraseReader(NameEnds):
             said = [word for word in thing.attributes if word not in kept]  # no poster of racing legends races
             merged = tuple(dict.fromkeys((*phrase.thing.attributes, *said)))
             whole = Thing(phrase.thing.name, phrase.thing.count, phrase.thing.is_counted, merged)
-            phrase = Phrase(whole, phrase.is_definite, phrase.is_sure, phrase.is_plural, phrase.stated)
+            phrase = Phrase(whole, phrase.is_definite, phrase.is_plural, phrase.stated)
         return phrase, end
 
     def _measured(self, phrase: Phrase | None, measure: str) -> Phrase | None:
@@ -360,7 +366,7 @@ class PhraseReader(NameEnds):
         is_one = phrase.thing.name.split()[-1] in PLURAL_ONLY | {"glasses", "glass"} and measure == "pair"
         count = 1 if is_one or phrase.thing.name in PLURAL_ONLY else MEASURES.get(measure, 4)
         thing = Thing(phrase.thing.name, count, 1 < count < 4, phrase.thing.attributes)
-        return Phrase(thing, phrase.is_definite, is_sure=True, is_plural=True, stated=-count)
+        return Phrase(thing, phrase.is_definite, is_plural=True, stated=-count)
 
     def _phrase_of(self, words: list[str], opening: Opening, of: int | None = None) -> Phrase | None:
         """Return the phrase of some words; `of` is the index of `of` in them, before which the head stands."""
@@ -407,7 +413,6 @@ class PhraseReader(NameEnds):
         if count is None:
             thing = Thing(name, 3 if is_group else 1, False, tuple(attributes))
         else:
-            is_stated = count > 1 or (count == 1 and not self.is_prose and not is_one_of_more)
+            is_stated = count > 1 or (count == 1 and not is_one_of_more)
             thing = Thing(name, abs(count), is_stated, tuple(attributes))
-        is_sure = not self.is_prose or count is not None
-        return Phrase(thing, opening.is_definite, is_sure, is_group or abs(count or 1) > 1, count)
+        return Phrase(thing, opening.is_definite, is_group or abs(count or 1) > 1, count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gems_actors.backends.storyboard.english.naming import is_known_noun
-from gems_actors.backends.storyboard.english.ownership import Ownership
+from gems_actors.backends.storyboard.english.ownership import Ownership, is_scene
 from gems_actors.backends.storyboard.english.sentence import acts
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK
 from gems_actors.backends.storyboard.english.verbs import (
@@ -133,7 +133,7 @@ class Places(Ownership):
             return self._place_of_none(at, at + length)
         if self.verb in TRANSFERS and spelled in {"to", "at"}:
             self.expect(subject, f"{self.verb} {spelled}", "action", span)
-        elif self._is_in_unknown(subject, PLACES[spelled], at + length):
+        elif self._is_in_unknown(subject, PLACES[spelled], at + length) or self._is_side_of_scene(spelled, at + length):
             self.tokens.doubt(at, self.phrases.read(at + length)[1])
             self.lose()
         elif self.is_negated:
@@ -152,6 +152,11 @@ class Places(Ownership):
             and phrase is not None
             and not is_known_noun(phrase.thing.name.split()[-1])
         )
+
+    def _is_side_of_scene(self, spelled: str, at: int) -> bool:
+        """Return whether `on the left side of` is said of a scene, so that it may be inside: `of the ocean`."""
+        phrase = self.phrases.read(at)[0]
+        return spelled.endswith("side of") and phrase is not None and is_scene(phrase.thing.name)
 
     def _place_of_none(self, at: int, end: int) -> int:
         """Take a place that stands before its subject, as in `on a table, a cat`, or whose subject is not known."""

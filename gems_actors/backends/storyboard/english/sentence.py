@@ -5,19 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from gems_actors.backends.storyboard.english.collecting import MAX_PROSE_THINGS, MAX_THINGS, Collector
+from gems_actors.backends.storyboard.english.collecting import MAX_THINGS, Collector
 from gems_actors.backends.storyboard.english.kinds import ANIMATE, BODY_PARTS, CLOTHES, LEASHES, PAIRED, SCENES, SEATS
-from gems_actors.backends.storyboard.english.lookahead import MAX_COUNT
 from gems_actors.backends.storyboard.english.phrases import Phrase, PhraseReader
 from gems_actors.backends.storyboard.english.tokens import Tokens
 from gems_actors.backends.storyboard.english.verbs import TRANSFERS
 from gems_actors.backends.storyboard.english.vocabulary import (
     ATTACHING,
     DETERMINERS,
-    FILLERS,
     POSSESSIVES,
-    is_adverb,
-    is_shade,
 )
 from gems_actors.backends.storyboard.scene import RelationKind
 from gems_actors.backends.storyboard.words import number_of, plural, singular
@@ -48,9 +44,8 @@ class Sentence:
         """Start at the first sentence of these tokens."""
         self.tokens = tokens
         self.phrases = PhraseReader(tokens)
-        self.is_prose = self.phrases.is_prose
         self.has_articles = not {"a", "an", "the"}.isdisjoint(tokens.words)
-        self.found = Collector(MAX_PROSE_THINGS if self.is_prose else MAX_THINGS)
+        self.found = Collector(MAX_THINGS)
         self.end_sentence()
 
     def end_sentence(self) -> None:
@@ -105,7 +100,7 @@ class Sentence:
         name = self.found.add(phrase)
         if name is None:
             return None
-        self.use_phrase(start, after)
+        self.phrases.use(start, after)
         self.follow_renaming(before - set(self.found.things))
         return name
 
@@ -121,13 +116,6 @@ class Sentence:
                 relation = getattr(self, name)
                 if relation is not None and relation.subject == old and new is not None:
                     setattr(self, name, replace(relation, subject=new))
-
-    def use_phrase(self, start: int, after: int) -> None:
-        for at in range(start, after):
-            word = self.tokens.at(at)
-            is_left = is_adverb(word) or word in FILLERS or is_shade(word, self.tokens.at(at + 1))
-            if not is_left and (number_of(word) or 0) <= MAX_COUNT:
-                self.tokens.use(at, at + 1)
 
     def expect(
         self, subject: str, word: str, kind: RelationKind, span: tuple[int, int], *, is_negative: bool = False

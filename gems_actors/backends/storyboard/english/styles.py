@@ -33,6 +33,7 @@ _TECHNIQUES: Final = frozenset(
     _listed("watercolor, watercolour, oil, ink, charcoal, pastel, digital, anime, cartoon, manga, comic, pencil")
 )
 """Looks that say which kind of a painting or drawing it is, so that the general word adds nothing."""
+_TOOLS: Final = frozenset(_listed("oil, ink, charcoal, pastel, pencil"))
 _LOOKS: Final = _listed(
     """black and white, black-and-white, ukiyo-e, pixel-art, line-art, pop-art, low-poly, low poly, art deco,
     art nouveau, studio ghibli, film noir, wide-angle, wide angle, bird's eye, bird's-eye, close-up, close up, closeup,
@@ -98,7 +99,8 @@ _STYLE_OF = re.compile(
 )
 _IN_STYLE = re.compile(r"\bin (?:an? |the )?((?:[\w'’-]+ ){1,3}?)style\b", re.IGNORECASE)
 _NAMED_STYLE = re.compile(
-    rf"\b([A-Z][\w-]+ (?:and|&) [A-Z][\w-]+|(?:(?:{_one_of(*_LOOKS)}|[A-Z][\w-]+) ?){{1,3}})[ -]styled?\b"
+    rf"\b([A-Z][\w-]+ (?:and|&) [A-Z][\w-]+|(?:(?:{_one_of(*_LOOKS)}|(?!The |This )[A-Z][\w-]+) ?){{1,3}})"
+    rf"(?: styled?\b|-styled?\b(?=[,.;:\n]|$| (?:{_one_of(*_MEDIA, *_PLAIN_MEDIA)})))"
 )
 _SEGMENT = re.compile(
     rf"(?:^|(?<=[,.;\n]))\s*(?:in )?(?:an? )?((?:{_STYLE})(?:[ ,]+(?:{_STYLE}))*)"
@@ -107,10 +109,11 @@ _SEGMENT = re.compile(
 )
 """Styles between commas."""
 _IN_MEDIUM = re.compile(
-    r"\b(?:(?:depicted|rendered|drawn|painted|done|created|designed|presented) (?:in|as) (?:an? |the )?"
+    r"(?<!-)\b(?:(?:depicted|rendered|drawn|painted|done|created|designed|presented) (?:in|as) (?:an? |the )?"
     rf"((?:[\w-]+ ){{0,2}}?(?:{_STYLE}))(?: look| style)?|(?:in|as an?) ((?:{_STYLE})))(?= ?(?:[,.;\n]|$))",
     re.IGNORECASE,
 )
+_BEFORE_STYLE = re.compile(r"^(?:(?:the|an?|its?|this|his|her|their|one|two|three|[a-z]+ly)(?: |$))*")
 _SETTING = re.compile(rf"\b(?:{'|'.join(_SETTINGS)})\b", re.IGNORECASE)
 _SHADE_OF_SETTING = re.compile(r" (?:pouring|falling|heavy|light|deep|bright|clear|warm|cold|hot|crisp),?(?= )")
 
@@ -121,10 +124,10 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
     unread: list[str] = []
 
     def take(words: str) -> None:
-        style = re.sub(r"^(?:the|an?) ", "", " ".join(words.lower().split()).strip(" ,.'’-"))
+        style = _BEFORE_STYLE.sub("", " ".join(words.lower().split()).strip(" ,.'’-"))
         style = style.replace("watercolour", "watercolor")
         style = style.replace("closeup", "close-up").replace("close up", "close-up")
-        if style and style not in styles and len(styles) < _MAX_STYLES:
+        if style and "." not in style and style not in styles and len(styles) < _MAX_STYLES:
             styles.append(style)
 
     def take_view(match: re.Match[str]) -> str:
@@ -150,6 +153,8 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
         before = re.findall(r"[a-z]+", match.string[: match.start()].lower()[-24:])
         if before and colour_of(before[-1]) is not None:
             return match[0]  # `triangles in yellow, black and white`
+        if match[1].lower() in _TOOLS and re.match(r"\s*an? ", match[0], re.IGNORECASE):
+            return match[0]  # `a pencil, a ruler and an eraser`
         for look in re.split(r"\s*,\s*", match[1]):
             take(look)
         return " , "

@@ -109,7 +109,7 @@ class Things(Predicates):
     def _is_passed_by(self, phrase: Phrase, at: int, after: int) -> bool:
         """Pass by a phrase that names what need not be there or is one more of a kind; return whether it does."""
         opening = self.tokens.at(at)
-        is_new = opening == "another" or (opening in _INDEFINITE_ARTICLES and not self.is_prose)
+        is_new = opening == "another" or opening in _INDEFINITE_ARTICLES
         if is_new and phrase.stated == 1 and not phrase.thing.attributes and phrase.thing.name in self.found.things:
             self.tokens.doubt(self.pending.span[0] if self.pending is not None else at, after)
             self.lose()  # `a panda next to a panda`
@@ -253,15 +253,8 @@ class Things(Predicates):
             return self.tokens.words[at].startswith(EMOJI) or not any(map(is_content, self.tokens.words[:at]))
         if is_bare and self.has_articles and self._continues_unread_list(at):
             return False  # `the price of tea, noodles and rice`
-        if (
-            is_bare
-            and not phrase.is_plural
-            and before == ","
-            and self.has_articles
-            and self.tokens.at(after) not in {"and", "or"}
-        ):
-            return False  # `a cat, chiaroscuro` has one thing
-        return phrase.is_sure
+        is_style = is_bare and not phrase.is_plural and before == "," and self.has_articles
+        return not (is_style and self.tokens.at(after) not in {"and", "or"})  # `a cat, chiaroscuro` has one thing
 
     def _continues_unread_list(self, at: int) -> bool:
         """Return whether a comma or `and` stands between a noun phrase and words that were not understood."""

@@ -10,7 +10,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from gems_actors.backends.storyboard.english.vocabulary import FUNCTION_WORDS, JOINTS
+from gems_actors.backends.storyboard.english.vocabulary import FILLERS, FUNCTION_WORDS, JOINTS, is_adverb
 from gems_actors.backends.storyboard.pictograms import emoji_name
 
 TEXT_MARK: Final = "\ue000"
@@ -126,6 +126,19 @@ def is_latin(word: str) -> bool:
 def is_content(word: str) -> bool:
     """Return whether a word asks for something, so that it must be understood."""
     return (word[0].isalnum() or word[0] == EMOJI) and word not in FUNCTION_WORDS
+
+
+def is_broken(tokens: Tokens) -> bool:
+    """Return whether something was understood after words that were not, in one stretch between marks."""
+    is_open = False
+    for at, word in enumerate(tokens.words):
+        if word in {",", ".", ";"}:
+            is_open = False
+        elif is_content(word):
+            if tokens.is_used[at] and is_open:
+                return True
+            is_open = is_open or not (tokens.is_used[at] or is_adverb(word) or word in FILLERS)
+    return False
 
 
 def not_understood(tokens: Tokens, unread: Iterable[str]) -> tuple[str, ...]:

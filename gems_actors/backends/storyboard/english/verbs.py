@@ -29,7 +29,7 @@ _NOUNS_MOSTLY: Final = word_set(
 """Verbs whose forms are nouns more often: they count as verbs only before an article."""
 _DOUBLED: Final = word_set(
     "chop plop trot plod nod sit run swim hug cut hit put set get dig jog skip hop clap wrap pet stir grin spin "
-    "nap drip drop shop knit hum"
+    "nap drip drop shop knit hum grip sip don strum tug"
 )
 _IRREGULAR_PAST: Final = (
     "sat:sit ate:eat held:hold wore:wear rode:ride stood:stand flew:fly ran:run drew:draw threw:throw caught:catch "
@@ -138,6 +138,19 @@ THIRD_PERSONS: Final = frozenset((*SINGULAR_VERBS, *PASSED_VERBS, *PASSED_WITH_O
 BASES: Final = _VERBS | _PASSED | _PASSED_NOUNS
 PARTICIPLES_AS_BASES: Final = word_set("run spread cut hit put shut read set spread split cast burst overrun beset")
 """Verbs whose past participle is the verb itself: before `by` they are one."""
+_TAKING: Final = word_set(
+    "hold carry wear ride eat drink play pour cut slice push pull grip clutch cradle hug embrace pet feed kick throw "
+    "toss catch lift surround cover line frame flank overlook feature display show include contain reveal support "
+    "decorate adorn balance juggle chew nibble sip stir mix wash clean sweep repair fix mend examine inspect check "
+    "wipe drive steer climb lead chase walk serve sell brush comb tie grasp raise wave swing wield strum touch bite "
+    "lick sniff cross weld hammer separate connect occupy shelter crown illuminate use water read add place put clad "
+    "don sport boast tug operate hoist pick arrange stack dust top bear house border guard enclose peel pluck"
+)
+"""Verbs whose object is there as surely as their subject."""
+TAKING_FORMS: Final = {
+    form: _participle_of(verb) for verb in _TAKING for form in (verb, _third_person_of(verb), _participle_of(verb))
+}
+"""Their forms, and the participle of each."""
 TELLING: Final = word_set(
     "listing lists describing describes explaining explains comparing compares announcing announces advertising "
     "advertises promoting promotes illustrating illustrates detailing details summarizing summarizes"

@@ -1,0 +1,215 @@
+"""Cuts a sentence of prose into chunks: things that are certain, what stands between them, and everything else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES
+from gems_actors.backends.storyboard.english.kinds import ANIMATE, SCENES
+from gems_actors.backends.storyboard.english.naming import is_owner
+from gems_actors.backends.storyboard.english.phrases import Phrase, PhraseReader
+from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
+from gems_actors.backends.storyboard.english.sentence import acts
+from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, Tokens
+from gems_actors.backends.storyboard.english.verbs import BASES, INTRANSITIVE, THIRD_PERSONS, is_past
+from gems_actors.backends.storyboard.english.vocabulary import (
+    COMPARATIVES,
+    COPULAS,
+    DETERMINERS,
+    FILLERS,
+    HAVING,
+    LOOSE_COUNTS,
+    MEASURES,
+    POSSESSIVES,
+    VACUOUS,
+    WHOLES,
+    attribute_of,
+    is_adverb,
+)
+from gems_actors.backends.storyboard.words import colour_of, is_participle, number_of, singular, surface_of, word_set
+
+Kind = Literal[
+    "thing", "place", "be", "have", "verb", "participle", "joint", "adverb", "relative", "there", "of", "other"
+]
+_JOINTS: Final = frozenset((",", "and", "but", "while", "as", "where", "when"))
+_RELATIVES: Final = frozenset(("that", "which", "who", "whose", "whom"))
+_OPENINGS: Final = POSSESSIVES | {"a", "an", "the", "exactly", "precisely"}
+_HOLDERS: Final = word_set(
+    "glass cup mug bowl plate bottle jar basket box bucket vase tray crate sack bag can pot pitcher jug carafe teapot "
+    "platter barrel pile stack heap bunch bouquet bundle slice piece loaf sheet ball block scoop stick statue "
+    "sculpture portrait painting photograph photo map bust"
+)
+"""Heads that with `of` and what follows are one certain thing: a bowl of fruit, a stack of books."""
+_PLANT_COLOURS: Final = word_set("lavender violet orange olive lime cream emerald gold silver")
+_PLANTED: Final = word_set(
+    "plant flower field bush bloom blossom tree juice oil grove sprig wedge slice cheese soup sauce"
+)
+"""What a word may name by its kind, and not by its colour: `lavender plants`."""
+_CONTENTS: Final = word_set("water cocoa matcha punch porridge oatmeal paint oats cider ale rum paper")
+"""What they may hold or be of that is no thing by itself."""
+_PARTS: Final = WHOLES | word_set("edge middle center centre top bottom corner end base foot rim surface heart tip")
+"""Heads after which `of` names the thing that they are a part of."""
+_UNREAL: Final = word_set(
+    "imaginary imagined imagery hidden unseen invisible absent missing former would-be fake potential possible future "
+    "past fictional nonexistent virtual unknown typical traditional-style figurative metaphorical such certain"
+)
+_RELATING: Final = COMPARATIVES | word_set(
+    "nearby distant adjacent opposite matching similar identical additional extra respective surrounding neighboring "
+    "neighbouring remaining visible faraway far near main central accompanying corresponding actual single lone very "
+    "entire whole various numerous countless several own familiar favorite favourite"
+)
+"""Adjectives that say how a thing is to others, which its picture alone does not show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A few words of a sentence."""
+
+    kind: Kind
+    start: int
+    end: int
+    phrase: Phrase | None = None
+
+    @property
+    def has_opening(self) -> bool:
+        """Whether it is a thing with an article, a number or a possessive."""
+        return self.phrase is not None and (self.phrase.stated is not None or self.phrase.is_definite)
+
+
+class Chunker:
+    """Cuts sentences of one prompt."""
+
+    def __init__(self, tokens: Tokens, *, counts_one: bool) -> None:
+        """Create one for these tokens."""
+        self.tokens = tokens
+        self._least_counted = 1 if counts_one else 2
+        self.phrases = PhraseReader(tokens)
+
+    def cut(self, start: int, end: int) -> list[Chunk]:
+        """Return the chunks of the sentence from `start` up to `end`."""
+        chunks: list[Chunk] = []
+        while start < end:
+            chunk = self._chunk_at(start, chunks[-1] if chunks else None)
+            if chunk.end > end:
+                chunk = Chunk("other", start, end)
+            chunks.append(chunk)
+            start = chunk.end
+        return chunks
+
+    def _chunk_at(self, at: int, before: Chunk | None) -> Chunk:
+        word = self.tokens.at(at)
+        if word in _JOINTS:
+            return Chunk("joint", at, at + 1)
+        if word == TEXT_MARK:
+            return Chunk("other", at, at + 1)
+        if word in _RELATIVES:
+            return Chunk("relative", at, at + 1)
+        if word in COPULAS:
+            return Chunk("be", at, at + 1)
+        if word in {"there", "of"}:
+            return Chunk("there" if word == "there" else "of", at, at + 1)
+        if word in HAVING:
+            return Chunk("have", at, at + 1)
+        if end := self.phrases.text_end(at):
+            self.tokens.use(at, end)
+            return Chunk("other", at, end)
+        if length := self.phrases.place_at(at):
+            return Chunk("place", at, at + length)
+        if is_adverb(word):
+            return Chunk("adverb", at, at + 1)
+        is_opened = word in DETERMINERS or word in LOOSE_COUNTS or number_of(word) is not None
+        if not is_opened and (kind := self._verbal(at, before)):
+            return Chunk(kind, at, at + 1)
+        return self._thing_at(at)
+
+    def _verbal(self, at: int, before: Chunk | None) -> Kind | None:
+        """Return whether a finite verb or a participle stands at a token that opens no noun phrase."""
+        word = self.tokens.at(at)
+        is_subject_before = before is not None and before.kind in {"thing", "adverb", "relative", "place"}
+        if self.phrases.is_participle_at(at) or (is_past(word) and surface_of(word) is None):
+            following = self.tokens.at(at + 1)
+            is_attribute = not is_subject_before and following.isalpha() and attribute_of(following) is None
+            is_attribute = is_attribute and following not in DETERMINERS and is_concrete(following)
+            return None if is_attribute else "participle"
+        if self.phrases.verb_at(at) is not None or self.phrases.is_passed_verb(at) or word in THIRD_PERSONS:
+            return "verb"
+        is_plural_verb = before is not None and before.phrase is not None and before.phrase.is_plural
+        return "verb" if is_plural_verb and word in BASES else None
+
+    def _thing_at(self, at: int) -> Chunk:
+        """Return the certain thing at a token, or else words that say nothing."""
+        phrase, after = self.phrases.read(at)
+        if phrase is None or not self._is_certain(phrase, at, after):
+            return Chunk("other", at, max(after, at + 1))
+        return Chunk("thing", at, after, self._plain(phrase, at, after))
+
+    def _is_certain(self, phrase: Phrase, at: int, after: int) -> bool:
+        """Return whether each word of a phrase is known, and it names something that can only be a thing."""
+        opening = self.phrases.open(at)
+        words = self.tokens.words[opening.after : after]
+        first = self.tokens.words[at : opening.after]
+        if any(word not in _OPENINGS and not self._is_number(word) for word in first) or not words:
+            return False
+        name = phrase.thing.name
+        head = name.partition(" of ")[0].split()[-1]
+        if words[0].startswith(EMOJI):
+            return True
+        if not is_concrete(head) or not _UNREAL.isdisjoint(phrase.thing.attributes):
+            return False
+        if not POSSESSIVES.isdisjoint(first) and (head in ANIMATE or head in SCENES):
+            return False  # `its owner`, `her home`
+        if "of" in words and not self._is_of_certain(words):
+            return False
+        is_kind = singular(head) in _PLANTED and not _PLANT_COLOURS.isdisjoint(words)
+        if self.tokens.at(after) == "of" or is_kind:
+            return False
+        return all(self._is_word_certain(words, index) for index in range(len(words)))
+
+    def _is_number(self, word: str) -> bool:
+        return word in LOOSE_COUNTS or (number_of(word) is not None and word != "one")
+
+    def _is_of_certain(self, words: list[str]) -> bool:
+        """Return whether `of` joins a holder and its content, a measure or a part and the thing that it is of."""
+        at = words.index("of")
+        head = words[at - 1] if at else ""
+        is_joined = singular(head) in _HOLDERS | MEASURES.keys() or head in _PARTS or singular(head) in _PARTS
+        return is_joined and words.count("of") == 1 and (is_concrete(words[-1]) or words[-1] in _CONTENTS)
+
+    def _is_word_certain(self, words: list[str], index: int) -> bool:
+        """Return whether a word of a phrase is a known noun, an attribute, or the unknown first part of a name."""
+        word = words[index]
+        is_last = index == len(words) - 1 or words[index + 1] == "of"
+        before = words[index - 1] if index else ""
+        if word in {"of", "and", ","} or word in DETERMINERS or number_of(word) is not None or word in LOOSE_COUNTS:
+            return True
+        if is_last:
+            may_be_verb = word in BASES or word in THIRD_PERSONS or is_participle(word)
+            is_after_noun = bool(before) and attribute_of(before) is None and not is_adverb(before)
+            is_after_noun = is_after_noun and before not in {"of", "and", ","} and before not in FILLERS
+            return not (may_be_verb and is_after_noun)
+        if attribute_of(word) is not None or is_adverb(word) or word in FILLERS or is_owner(word) or "-" in word:
+            return True
+        is_singular = not word.endswith("s") or word.endswith("ss")
+        return is_singular and word not in BASES and word.isalpha()
+
+    def _is_purpose(self, word: str) -> bool:
+        """Return whether a participle tells what a thing is for, and not what it does: `dipping sauces`."""
+        return is_participle(word) and word not in INTRANSITIVE | ADJECTIVES and surface_of(word) is None
+
+    def _plain(self, phrase: Phrase, at: int, after: int) -> Phrase:
+        """Return a phrase with the attributes and the number that are certain."""
+        thing = phrase.thing
+        graded = {
+            attribute_of(self.tokens.at(index)) for index in range(at, after) if is_adverb(self.tokens.at(index - 1))
+        }  # `a dimly lit room` need not be lit
+        kept = tuple(
+            word
+            for word in thing.attributes
+            if word not in _RELATING | VACUOUS | graded and (acts(thing.name) or not self._is_purpose(word))
+        )
+        colours = [word for word in kept if colour_of(word) is not None]
+        if thing.count > 1 and len(colours) > 1:  # each of `red and blue flags` may have one of the colours
+            kept = tuple(word for word in kept if word not in colours)
+        is_counted = thing.is_counted and thing.count >= self._least_counted and phrase.stated == thing.count
+        return replace(phrase, thing=replace(thing, attributes=kept, is_counted=is_counted))

@@ -1,0 +1,168 @@
+"""Of prose, only what is wholly understood becomes a requirement."""
+
+from __future__ import annotations
+
+import pytest
+
+from gems_actors.backends.storyboard.claims import ask
+from gems_actors.backends.storyboard.grammar import parse_scene
+from gems_actors.backends.storyboard.scene import claims_of
+
+OPENING = (
+    "In a quiet harbor, a wooden boat lies on the sand, and the light of the morning falls softly over everything that "
+    "has gathered there through the long years. "
+)
+"""Enough words to make prose of any sentence after them."""
+
+
+def questions_of(prompt: str) -> set[str]:
+    scene = parse_scene(prompt)
+    return {ask(claim, scene) for claim in claims_of(scene)}
+
+
+def test_a_paragraph_asks_for_what_it_plainly_names_and_for_nothing_else() -> None:
+    prompt = (
+        "An old lighthouse with a red door stands on a rocky cliff. Two gray gulls perch on a wooden fence, and a "
+        "small boat is tied to a rusty iron ring far below, as if somebody might return for it. The door is closed. "
+        "There are no people. The keeper wears a blue coat and holds a brass lantern, a memory of storms "
+        "or of better times."
+    )
+    assert questions_of(prompt) == {
+        "Is there a lighthouse in the image?",
+        "Is the lighthouse old?",
+        "Is there a door in the image?",
+        "Is the door red?",
+        "Is the lighthouse with the door?",
+        "Is there a cliff in the image?",
+        "Is the cliff rocky?",
+        "Is the lighthouse standing on the cliff?",
+        "Are there any gulls in the image?",
+        "Are there exactly two gulls in the image?",
+        "Are the gulls gray?",
+        "Is there a fence in the image?",
+        "Is the fence wooden?",
+        "Are the gulls perching on the fence?",
+        "Is there a boat in the image?",
+        "Is the boat small?",
+        "Is the door closed?",
+        "Is there a keeper in the image?",
+        "Is there a coat in the image?",
+        "Is the coat blue?",
+        "Is the keeper wearing the coat?",
+        "Is there a brass lantern in the image?",
+    }
+
+
+@pytest.mark.parametrize(
+    ("sentence", "asked"),
+    [
+        ("A man in a gray suit sits on a bench.", "Is the man wearing the suit?"),
+        ("A man in a gray suit sits on a bench.", "Is the man sitting on the bench?"),
+        ("Behind the boat stands a tall crane.", "Is there a crane in the image?"),
+        ("There is a blue bucket beside a rope.", "Is the bucket next to the rope?"),
+        ("A basket is filled with oranges.", "Is the basket filled with the oranges?"),
+        ("A shelf holds a clock, a vase and a globe.", "Is there a globe in the image?"),
+        ("The gate is rusty.", "Is the gate rusty?"),
+        ("A dog is sleeping.", "Is the dog sleeping?"),
+        ("Three kites float in the sky.", "Are there exactly three kites in the image?"),
+    ],
+)
+def test_a_plain_sentence_of_prose_is_understood(sentence: str, asked: str) -> None:
+    assert asked in questions_of(OPENING + sentence)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "noun"),
+    [
+        ("Clouds drift by like sheep.", "sheep"),
+        ("The rope curls as if a snake had slept there.", "snake"),
+        ("A gull or a raven watches.", "raven"),
+        ("A gull or a raven watches.", "gull"),
+        ("A girl dreams of a castle.", "castle"),
+        ("No dogs are allowed near a fountain.", "fountain"),
+        ("A boy runs to catch a train.", "train"),
+        ("The smell of a bakery fills the street.", "bakery"),
+        ("A woman waits for a taxi.", "taxi"),
+        ("A knight, a tall woman, kneels.", "woman"),
+        ("A wall reflects a tower.", "tower"),
+        ("The sail would need a mast.", "mast"),
+        ("A crate is hidden behind a barrel.", "barrel"),
+        ("The roof of a hotel gleams.", "hotel"),
+        ("Stones are arranged in a circle.", "circle"),
+        ("A girl returns after a storm with its owner.", "owner"),
+        ("A horse stands before a bridge.", "bridge"),
+        ("The shore is a symphony of a thousand lanterns.", "lantern"),
+    ],
+)
+def test_what_prose_does_not_plainly_say_is_no_thing(sentence: str, noun: str) -> None:
+    prompt = OPENING + sentence
+    assert noun not in {name for thing in parse_scene(prompt).things for name in thing.name.split()}
+    assert any(noun in words for words in parse_scene(prompt).not_understood)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "not_asked"),
+    [
+        ("A dog sits on a crate near a barrel.", "Is the crate near the barrel?"),
+        ("A man and his son sit on a bench.", "Is the son sitting on the bench?"),
+        ("A woman, seated on a crate, peels an orange.", "Is the woman peeling the orange?"),
+        ("A jar is half empty.", "Is the jar empty?"),
+        ("A crane nearly touches a roof.", "Is the crane touching the roof?"),
+        ("A table holds six sticky notes next to a two-note pile.", "Are there exactly six notes in the image?"),
+        ("Two cats sleep. A third cat yawns.", "Are there exactly two cats in the image?"),
+        ("Red and blue flags hang from a pole.", "Are the flags red?"),
+        ("A dimly lit lamp hangs over a desk.", "Is the lamp lit?"),
+        ("Two lavender plants frame the entrance.", "Are the plants purple?"),
+        ("A rabbit with pink ear flaps sits on a crate.", "Is there an ear in the image?"),
+        ("The tower is twice as long as the keeper is tall.", "Is the keeper tall?"),
+        ("A stand offers a bowl of dipping sauces.", "Are the sauces dipping?"),
+        ("A ship is on the right side of the ocean.", "Is the ship to the right of the ocean?"),
+        ("Stones are stacked into a tower.", "Are the stones stacked into the tower?"),
+    ],
+)
+def test_what_prose_leaves_open_is_not_asked(sentence: str, not_asked: str) -> None:
+    assert not_asked not in questions_of(OPENING + sentence)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kept", "not_asked"),
+    [
+        (
+            "a lamp on a desk dazzles a mouse under a chair",
+            "Is there a lamp in the image?",
+            "Is the mouse under the chair?",
+        ),
+        (
+            "a bicycle stenciled grumpily on a wall",
+            "Is there a wall in the image?",
+            "Is the bicycle on top of the wall?",
+        ),
+    ],
+)
+def test_a_short_prompt_that_is_understood_in_part_is_read_as_prose(prompt: str, kept: str, not_asked: str) -> None:
+    assert kept in questions_of(prompt)
+    assert not_asked not in questions_of(prompt)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "asked", "not_asked"),
+    [
+        ("swirling wine creates 'legs' in a glass", None, 'Does the image show the text "legs"?'),
+        ("a label 'half price' on a jar", 'Does the image show the text "half price"?', None),
+        ("a candelabra, medieval-style lamp", None, "Is the style of the image medieval?"),
+        ("A pencil, a ruler and an eraser", "Is there a pencil in the image?", "Is the style of the image pencil?"),
+        ("A cat. The style evokes the sea.", None, "Is the style of the image the?"),
+        ("a flat-screen TV on a wall", None, 'Does the image show the text "TV"?'),
+    ],
+)
+def test_quotation_marks_and_styles_are_taken_at_their_word(
+    prompt: str, asked: str | None, not_asked: str | None
+) -> None:
+    questions = questions_of(prompt)
+    assert asked is None or asked in questions
+    assert not_asked not in questions
+
+
+def test_a_long_list_of_short_phrases_is_no_prose() -> None:
+    prompt = ", ".join(f"a {colour} ball on a chair" for colour in ("red", "blue", "green", "black", "white"))
+    assert "Is the red ball on top of the chair?" in questions_of(prompt)
