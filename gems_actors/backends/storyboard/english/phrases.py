@@ -46,6 +46,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     is_compound,
     is_plain_adjective,
     is_shade,
+    is_superlative,
 )
 from gems_actors.backends.storyboard.scene import Thing
 from gems_actors.backends.storyboard.words import (
@@ -388,8 +389,7 @@ class PhraseReader(NameEnds):
             if at < owner:  # `the younger woman's hand`: what stands before an owner is about the owner
                 nouns.append(word)
                 continue
-            is_degree = word.endswith("est") and is_plain_adjective(word)  # `the largest island` of those not shown
-            if not nouns and (word in FILLERS or is_degree or is_shade(word, following)):
+            if not nouns and (word in FILLERS or is_superlative(word) or is_shade(word, following)):
                 continue
             attribute = attribute_of(word) if not nouns else None
             if attribute is None:

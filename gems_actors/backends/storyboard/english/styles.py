@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from gems_actors.backends.storyboard.english.verbs import is_past
-from gems_actors.backends.storyboard.english.vocabulary import attribute_of
+from gems_actors.backends.storyboard.english.vocabulary import attribute_of, is_plain_adjective
 from gems_actors.backends.storyboard.words import colour_of
 
 _MAX_STYLES: Final = 4
@@ -72,6 +72,8 @@ def _one_of(*phrases: str) -> str:
 
 
 _STYLE: Final = _one_of(*_LOOKS, *_MEDIA)
+_MEDIUM: Final = _one_of(*(look for look in _LOOKS if not is_plain_adjective(look)), *_MEDIA)
+"""Styles without adjectives that may be about another word: `in minimal, clear type`."""
 _LOOK = re.compile(rf"\b(?:{_one_of(*_LOOKS)})\b", re.IGNORECASE)
 _PICTURE_AS_THING = re.compile(
     r"(?:(?!\b(?:that|which|who|where|and|as|while|whose)\b)[^,.;:\n])*?\b(?:hangs|hung|hang|leans|rests"
@@ -110,7 +112,7 @@ _SEGMENT = re.compile(
 """Styles between commas."""
 _IN_MEDIUM = re.compile(
     r"(?<!-)\b(?:(?:depicted|rendered|drawn|painted|done|created|designed|presented) (?:in|as) (?:an? |the )?"
-    rf"((?:[\w-]+ ){{0,2}}?(?:{_STYLE}))(?: look| style)?|(?:in|as an?) ((?:{_STYLE})))(?= ?(?:[,.;\n]|$))",
+    rf"((?:[\w-]+ ){{0,2}}?(?:{_STYLE}))(?: look| style)?|(?:in|as an?) ((?:{_MEDIUM})))(?= ?(?:[,.;\n]|$))",
     re.IGNORECASE,
 )
 _BEFORE_STYLE = re.compile(r"^(?:(?:the|an?|its?|this|his|her|their|one|two|three|[a-z]+ly)(?: |$))*")

@@ -27,8 +27,9 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     PARTICLES,
     is_adverb,
     is_plain_adjective,
+    is_superlative,
 )
-from gems_actors.backends.storyboard.words import NOUNS_IN_ING, PLACES, colour_of, is_participle, number_of
+from gems_actors.backends.storyboard.words import NOUNS_IN_ING, PLACES, colour_of, is_participle, number_of, singular
 
 _THROUGH: Final = frozenset(
     ("through", "across", "along", "over", "onto", "into", "toward", "around", "against", "from", "up", "down")
@@ -118,6 +119,9 @@ class Things(Predicates):
         if opening == "another" and phrase.stated == 1:
             for name in [name for name in self.found.things if name.split()[-1] == phrase.thing.name.split()[-1]]:
                 self.found.uncount(name)  # `a mechanic robot repairing another robot`
+        if phrase.is_definite and len(self.found.things) > 1 and self._is_compared(phrase.thing.name):
+            self.lose()  # `a cat, a dog and a horse, the smallest animal at the top`
+            return True
         is_elsewhen = self.pending is None and self.tokens.at(at - 1) in _TEMPORAL and not acts(phrase.thing.name)
         before = self.tokens.at(at - 1)
         is_formation = before in {"in", "into"} and phrase.thing.name in _FORMATIONS  # `sit in a circle`
@@ -130,6 +134,12 @@ class Things(Predicates):
             self.lose()
             return True
         return False
+
+    def _is_compared(self, name: str) -> bool:
+        """Return whether a superlative tells one of the things that were named before under another name."""
+        words = zip(self.tokens.words, self.tokens.words[1:], strict=False)
+        is_told = any(is_superlative(word) and singular(following) == name for word, following in words)
+        return is_told and name not in self.found.things
 
     def _name(self, phrase: Phrase, at: int, after: int) -> None:
         """Add the thing of a phrase, as the object of a relation, as a subject or as neither."""

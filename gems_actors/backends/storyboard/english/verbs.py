@@ -75,7 +75,7 @@ ANIMATE_ACTIONS: Final = frozenset(_participle_of(verb) for verb in _VERBS - _OF
 TRANSFERS: Final = word_set("throwing giving handing selling showing offering serving feeding tossing passing kicking")
 """Actions that a second object with `to` or `at` belongs to."""
 _PAST_PARTICIPLES: Final = word_set(
-    "stuck bound fed led laid sold bitten ridden driven stolen slung struck strewn swollen taken eaten chosen "
+    "stuck bound begun fed laid sold bitten ridden driven stolen slung struck strewn swollen taken eaten chosen "
     "clad caught made seen built drawn cut set hung held worn torn broken frozen written woven lit shown split "
     "bent grown blown thrown hidden fallen sewn handwritten carved spun strung swept dug known tied iced used "
     "lost mistaken shaken woken spoken forgotten bred wound overgrown slain sunk shrunk"

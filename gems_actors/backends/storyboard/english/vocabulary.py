@@ -262,6 +262,11 @@ def is_plain_adjective(word: str) -> bool:
     return is_adjective(word) or word in COMPARATIVES or is_comparative(word)
 
 
+def is_superlative(word: str) -> bool:
+    """Return whether a word is the superlative of an adjective, such as `smallest`."""
+    return word.endswith("est") and is_plain_adjective(word)
+
+
 def is_compound(first: str, rest: str) -> bool:
     """Return whether two words are one name although the first is an adjective, as in `hot dog`."""
     return f"{first}-{rest}" in COMPOUNDS or f"{first} {rest}" in ABSTRACT_COMPOUNDS

@@ -65,6 +65,8 @@ def test_a_paragraph_asks_for_what_it_plainly_names_and_for_nothing_else() -> No
         ("The gate is rusty.", "Is the gate rusty?"),
         ("A dog is sleeping.", "Is the dog sleeping?"),
         ("Three kites float in the sky.", "Are there exactly three kites in the image?"),
+        ("Nearby, a woman in a coat and a red hat waves.", "Is there a woman in the image?"),
+        ("A rusted Ferris wheel turns.", "Is there a ferris wheel in the image?"),
     ],
 )
 def test_a_plain_sentence_of_prose_is_understood(sentence: str, asked: str) -> None:
@@ -91,6 +93,12 @@ def test_a_plain_sentence_of_prose_is_understood(sentence: str, asked: str) -> N
         ("Stones are arranged in a circle.", "circle"),
         ("A girl returns after a storm with its owner.", "owner"),
         ("A horse stands before a bridge.", "bridge"),
+        ("The poster shows a crane.", "poster"),
+        ("A woman leans her nose against the glass.", "glass"),
+        ("A girl kneels on one knee.", "knee"),
+        ("A house of cards stands on a desk, and the house trembles.", "house"),
+        ("A cat and a horse rest, the smallest animal in front.", "animal"),
+        ("Some eagerly wave.", "wave"),
         ("The shore is a symphony of a thousand lanterns.", "lantern"),
     ],
 )
@@ -151,11 +159,15 @@ def test_a_short_prompt_that_is_understood_in_part_is_read_as_prose(prompt: str,
         ("a label 'half price' on a jar", 'Does the image show the text "half price"?', None),
         ("a candelabra, medieval-style lamp", None, "Is the style of the image medieval?"),
         ("A pencil, a ruler and an eraser", "Is there a pencil in the image?", "Is the style of the image pencil?"),
+        ("a poster in minimal, clear type", None, "Is the style of the image minimal?"),
+        ("an outfit with LED lights", "Are there any led lights in the image?", "Are the lights led?"),
+        ("a lane when crickets have begun chirping", None, "Is there a begun in the image?"),
+        ("a cat, a dog and a horse, the smallest animal on the left", None, "Is there an animal in the image?"),
         ("A cat. The style evokes the sea.", None, "Is the style of the image the?"),
         ("a flat-screen TV on a wall", None, 'Does the image show the text "TV"?'),
     ],
 )
-def test_quotation_marks_and_styles_are_taken_at_their_word(
+def test_quotation_marks_styles_and_participles_are_taken_at_their_word(
     prompt: str, asked: str | None, not_asked: str | None
 ) -> None:
     questions = questions_of(prompt)

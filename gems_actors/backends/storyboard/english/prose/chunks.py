@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES
-from gems_actors.backends.storyboard.english.kinds import ANIMATE, SCENES
-from gems_actors.backends.storyboard.english.naming import is_owner
+from gems_actors.backends.storyboard.english.kinds import ANIMATE, BODY_PARTS, SCENES
+from gems_actors.backends.storyboard.english.naming import is_owner, is_plural
 from gems_actors.backends.storyboard.english.phrases import Phrase, PhraseReader
 from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
 from gems_actors.backends.storyboard.english.sentence import acts
@@ -26,6 +26,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     WHOLES,
     attribute_of,
     is_adverb,
+    is_superlative,
 )
 from gems_actors.backends.storyboard.words import colour_of, is_participle, number_of, singular, surface_of, word_set
 
@@ -48,6 +49,8 @@ _PLANTED: Final = word_set(
 """What a word may name by its kind, and not by its colour: `lavender plants`."""
 _CONTENTS: Final = word_set("water cocoa matcha punch porridge oatmeal paint oats cider ale rum paper")
 """What they may hold or be of that is no thing by itself."""
+_PICTURES: Final = word_set("portrait photograph photo painting poster illustration drawing artwork logo")
+"""What `the portrait` at the beginning of a sentence says of the picture itself."""
 _PARTS: Final = WHOLES | word_set("edge middle center centre top bottom corner end base foot rim surface heart tip")
 """Heads after which `of` names the thing that they are a part of."""
 _UNREAL: Final = word_set(
@@ -162,12 +165,20 @@ class Chunker:
         if "of" in words and not self._is_of_certain(words):
             return False
         is_kind = singular(head) in _PLANTED and not _PLANT_COLOURS.isdisjoint(words)
-        if self.tokens.at(after) == "of" or is_kind:
+        is_kind = is_kind or ("the" in first and len(words) == 1 and self._is_of_more(words[0]))
+        is_kind = is_kind or (words == ["glass"] and "the" in first)  # `behind the glass` of a window
+        is_kind = is_kind or (singular(words[0]) in BODY_PARTS and {"a", "an"}.isdisjoint(first))  # `biting her tongue`
+        is_kind = is_kind or (words[0] in _PICTURES and "the" in first and self.tokens.at(at - 1) in {".", ";"})
+        if self.tokens.at(after) == "of" or is_kind or any(map(is_superlative, words)):
             return False
-        return all(self._is_word_certain(words, index) for index in range(len(words)))
+        return all(self._is_word_certain(opening.after, after, index) for index in range(opening.after, after))
+
+    def _is_of_more(self, head: str) -> bool:
+        """Return whether a noun stands before `of` elsewhere: `the house` may be the house of cards."""
+        return any(word == head and self.tokens.at(at + 1) == "of" for at, word in enumerate(self.tokens.words))
 
     def _is_number(self, word: str) -> bool:
-        return word in LOOSE_COUNTS or (number_of(word) is not None and word != "one")
+        return word in LOOSE_COUNTS or number_of(word) is not None
 
     def _is_of_certain(self, words: list[str]) -> bool:
         """Return whether `of` joins a holder and its content, a measure or a part and the thing that it is of."""
@@ -176,21 +187,24 @@ class Chunker:
         is_joined = singular(head) in _HOLDERS | MEASURES.keys() or head in _PARTS or singular(head) in _PARTS
         return is_joined and words.count("of") == 1 and (is_concrete(words[-1]) or words[-1] in _CONTENTS)
 
-    def _is_word_certain(self, words: list[str], index: int) -> bool:
+    def _is_word_certain(self, start: int, end: int, at: int) -> bool:
         """Return whether a word of a phrase is a known noun, an attribute, or the unknown first part of a name."""
-        word = words[index]
-        is_last = index == len(words) - 1 or words[index + 1] == "of"
-        before = words[index - 1] if index else ""
+        word = self.tokens.at(at)
+        is_last = at == end - 1 or self.tokens.at(at + 1) == "of"
+        before = self.tokens.at(at - 1) if at > start else ""
         if word in {"of", "and", ","} or word in DETERMINERS or number_of(word) is not None or word in LOOSE_COUNTS:
             return True
         if is_last:
-            may_be_verb = word in BASES or word in THIRD_PERSONS or is_participle(word)
+            is_base = word in BASES and (is_plural(before) or self.tokens.at(start - 2) == "and")
+            may_be_verb = is_base or word in THIRD_PERSONS or is_participle(word)
             is_after_noun = bool(before) and attribute_of(before) is None and not is_adverb(before)
             is_after_noun = is_after_noun and before not in {"of", "and", ","} and before not in FILLERS
-            return not (may_be_verb and is_after_noun)
+            return not (may_be_verb and is_after_noun) and not (
+                word in BASES and is_adverb(before)
+            )  # `some eagerly wave`
         if attribute_of(word) is not None or is_adverb(word) or word in FILLERS or is_owner(word) or "-" in word:
             return True
-        is_singular = not word.endswith("s") or word.endswith("ss")
+        is_singular = not word.endswith("s") or word.endswith("ss") or self.tokens.raw[at][0].isupper()
         return is_singular and word not in BASES and word.isalpha()
 
     def _is_purpose(self, word: str) -> bool:

@@ -42,6 +42,7 @@ _NEARLY: Final = word_set(
     "half almost nearly partially partly barely hardly scarcely never seemingly apparently slightly"
 )
 _OTHERS: Final = frozenset(("another", "other", "others", "ones", "more"))
+_ATTACHING: Final = frozenset(("with", "in", "wearing"))
 _ANYWHERE: Final = (
     *(("visible",), ("present",), ("outside",), ("around",), ("in", "sight"), ("in", "view"), ("anywhere",)),
     *(("to", "be", "seen"), ("in", "the", "scene"), ("in", "the", "image"), ("in", "the", "picture")),
@@ -385,4 +386,8 @@ class ProseReader:
     def _is_subject(self, chunks: list[Chunk], index: int) -> bool:
         """Return whether a finite verb follows a thing."""
         after = self._skip_adverbs(chunks, index + 1)
+        joining = _ATTACHING
+        while after + 1 < len(chunks) and self._word(chunks[after]) in joining and chunks[after + 1].kind == "thing":
+            after = self._skip_adverbs(chunks, after + 2)  # `a boy with a cap and a scarf sleeps`
+            joining = _ATTACHING | {"and"}
         return after < len(chunks) and chunks[after].kind in _PREDICATES
