@@ -178,3 +178,24 @@ def test_quotation_marks_styles_and_participles_are_taken_at_their_word(
 def test_a_long_list_of_short_phrases_is_no_prose() -> None:
     prompt = ", ".join(f"a {colour} ball on a chair" for colour in ("red", "blue", "green", "black", "white"))
     assert "Is the red ball on top of the chair?" in questions_of(prompt)
+
+
+def test_a_sentence_with_further_parts_is_prose_although_these_are_short() -> None:
+    prompt = (
+        "In a bright anime illustration, a giant girl, dressed in a school uniform, strides forward amid a dense city."
+    )
+    assert questions_of(prompt) == {
+        "Is there a school uniform in the image?",
+        "Is there a city in the image?",
+        "Is the city dense?",
+    }
+
+
+def test_things_without_articles_are_asked_where_a_prompt_has_none() -> None:
+    prompt = (
+        "Young woman with long black hair, clinic setting, reviewing documents with doctor, white gloves, medical "
+        "focus, wooden chair, chiaroscuro, authentic interaction"
+    )
+    questions = questions_of(prompt)
+    assert questions >= {"Is there a doctor in the image?", "Are the gloves white?", "Is the chair wooden?"}
+    assert not questions & {"Are the documents reviewing?", "Is there a chiaroscuro in the image?"}

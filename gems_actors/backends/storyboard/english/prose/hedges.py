@@ -36,7 +36,7 @@ _HIDING: Final = word_set(
 _STEMS: Final = re.compile(
     r"(?:resembl|remind|recall|evok|suggest|hint|impl(?:y|ies|ied)|symboli|represent|embod|signif|echo|mimic|imitat"
     r"|compar|remember|promis|becom|became|transform|morph|dissolv|turn(?:s|ing|ed)?$|chang|blend|merg|depict|portray"
-    r"|illustrat|vanish|disappear|fad(?:e|es|ing)$|conjur|invok|encourag|emphasi|convey|foreshadow"
+    r"|illustrat(?:e|es|ing)$|vanish|disappear|fad(?:e|es|ing)$|conjur|invok|encourag|emphasi|convey|foreshadow"
     r"|inspir|contrast|simulat|emulat|equivalent|commemorat|honor|dedicat|replac|omit|remov|prevent|forb[ia]d)"
 )
 _HEDGES: Final = _DENYING | _SUPPOSING | _LIKENING | _TELLING | _HIDING

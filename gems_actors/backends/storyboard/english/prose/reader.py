@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Final
 
+from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES
 from gems_actors.backends.storyboard.english.collecting import MAX_THINGS, Collector
 from gems_actors.backends.storyboard.english.kinds import CLOTHES, PAIRED, SCENES
 from gems_actors.backends.storyboard.english.prose.chunks import Chunk, Chunker
@@ -14,7 +15,7 @@ from gems_actors.backends.storyboard.english.prose.hedges import certain_end
 from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
 from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
 from gems_actors.backends.storyboard.english.tokens import Tokens
-from gems_actors.backends.storyboard.english.verbs import TAKING_FORMS, is_past
+from gems_actors.backends.storyboard.english.verbs import INTRANSITIVE, TAKING_FORMS, is_past
 from gems_actors.backends.storyboard.english.vocabulary import COMPARATIVES, COPULAS, STATES, VACUOUS, attribute_of
 from gems_actors.backends.storyboard.scene import RelationKind
 from gems_actors.backends.storyboard.words import PLACES, is_participle, singular, word_set
@@ -50,6 +51,8 @@ _ANYWHERE: Final = (
 _MAX_PLAIN_TOKENS: Final = 60
 _MAX_PLAIN_SENTENCE: Final = 18
 _MAX_PLAIN_STRETCH: Final = 12
+_CONTINUING: Final = word_set("its his her their which who whose while as where when then")
+"""Words with which no member of a list begins, but a further part of a sentence does."""
 
 
 def is_prose(tokens: Tokens) -> bool:
@@ -59,7 +62,12 @@ def is_prose(tokens: Tokens) -> bool:
         return False
     sentences = [list(words) for is_end, words in groupby(tokens.words, (".", ";").__contains__) if not is_end]
     stretches = [list(words) for is_end, words in groupby(tokens.words, (".", ";", ",").__contains__) if not is_end]
-    return length > _MAX_PLAIN_TOKENS or len(sentences) > 1 or max(map(len, stretches)) > _MAX_PLAIN_STRETCH
+    is_long = length > _MAX_PLAIN_TOKENS or max(map(len, stretches), default=0) > _MAX_PLAIN_STRETCH
+    return is_long or len(sentences) > 1 or any(_continues(words[0]) for words in stretches[1:])
+
+
+def _continues(word: str) -> bool:
+    return word in _CONTINUING or ((is_participle(word) or is_past(word)) and word not in ADJECTIVES | INTRANSITIVE)
 
 
 class ProseReader:
@@ -71,6 +79,8 @@ class ProseReader:
         self._chunker = Chunker(tokens, counts_one=counts_one)
         self._phrases = self._chunker.phrases
         self._found = Collector(MAX_THINGS)
+        self._is_telegraphic = {"a", "an", "the"}.isdisjoint(tokens.words)
+        """Whether things stand without articles, as in `white sedan, wet road, neon signs`."""
 
     def read(self) -> Collector:
         """Return the things and relations of all sentences."""
@@ -172,7 +182,7 @@ class ProseReader:
         """Return whether the words before a thing say that it is there."""
         chunk = chunks[index]
         is_subject = self._is_subject(chunks, index)
-        is_bare = not chunk.has_opening
+        is_bare = not (chunk.has_opening or self._is_telegraphic)
         while index > 0 and chunks[index - 1].kind == "adverb" and self._word(chunks[index - 1]) not in _NEARLY:
             index -= 1
         if index == 0:
@@ -180,6 +190,8 @@ class ProseReader:
         before = chunks[index - 1]
         word = self._word(before)
         if before.kind == "joint":
+            if self._is_telegraphic and word == ",":
+                return True
             return self._is_joined(chunks, index, there, is_subject=is_subject and not is_bare)
         if word in TAKING_FORMS or before.kind == "have":
             return self.tokens.at(before.start - 1) != "to"  # `running to catch a bus`
