@@ -164,14 +164,21 @@ class Chunker:
             return False  # `its owner`, `her home`
         if "of" in words and not self._is_of_certain(words):
             return False
-        is_kind = singular(head) in _PLANTED and not _PLANT_COLOURS.isdisjoint(words)
-        is_kind = is_kind or ("the" in first and len(words) == 1 and self._is_of_more(words[0]))
-        is_kind = is_kind or (words == ["glass"] and "the" in first)  # `behind the glass` of a window
-        is_kind = is_kind or (singular(words[0]) in BODY_PARTS and {"a", "an"}.isdisjoint(first))  # `biting her tongue`
-        is_kind = is_kind or (words[0] in _PICTURES and "the" in first and self.tokens.at(at - 1) in {".", ";"})
-        if self.tokens.at(after) == "of" or is_kind or any(map(is_superlative, words)):
+        if self.tokens.at(after) == "of" or any(map(is_superlative, words)) or self._may_mean_another(words, at):
             return False
         return all(self._is_word_certain(opening.after, after, index) for index in range(opening.after, after))
+
+    def _may_mean_another(self, words: list[str], at: int) -> bool:
+        """Return whether a noun may name another thing here: a part, a kind of plant, or the picture itself."""
+        is_definite = self.tokens.at(at) == "the"
+        if singular(words[0]) in BODY_PARTS and self.tokens.at(at) not in {"a", "an"}:
+            return True  # `biting her tongue`
+        if is_definite and words[0] in _PICTURES and self.tokens.at(at - 1) in {".", ";"}:
+            return True
+        if is_definite and len(words) == 1 and (words[0] == "glass" or self._is_of_more(words[0])):
+            return True  # `behind the glass`
+        named = words[: words.index("of")] if "of" in words else words
+        return singular(named[-1]) in _PLANTED and not _PLANT_COLOURS.isdisjoint(named)
 
     def _is_of_more(self, head: str) -> bool:
         """Return whether a noun stands before `of` elsewhere: `the house` may be the house of cards."""
@@ -199,9 +206,8 @@ class Chunker:
             may_be_verb = is_base or word in THIRD_PERSONS or is_participle(word)
             is_after_noun = bool(before) and attribute_of(before) is None and not is_adverb(before)
             is_after_noun = is_after_noun and before not in {"of", "and", ","} and before not in FILLERS
-            return not (may_be_verb and is_after_noun) and not (
-                word in BASES and is_adverb(before)
-            )  # `some eagerly wave`
+            is_after_adverb = word in BASES and is_adverb(before)  # `some eagerly wave`
+            return not (may_be_verb and is_after_noun) and not is_after_adverb
         if attribute_of(word) is not None or is_adverb(word) or word in FILLERS or is_owner(word) or "-" in word:
             return True
         is_singular = not word.endswith("s") or word.endswith("ss") or self.tokens.raw[at][0].isupper()
