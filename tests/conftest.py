@@ -6,10 +6,12 @@ import atexit
 import gc
 import inspect
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial, wraps
+from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
@@ -38,6 +40,15 @@ atexit.register(rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 TIME_LIMIT_S = 120.0
 """Default time limit of an async test in real time, long enough for a machine that is four times busier."""
+
+_WHOLLY_SLOW = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.slow\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files of slow tests only without importing them, in the fast part: what they import takes seconds."""
+    if config.option.markexpr != "not slow" or not collection_path.match("test_*.py"):
+        return None
+    return _WHOLLY_SLOW.search(collection_path.read_text()) is not None or None
 
 
 @pytest.hookimpl(wrapper=True)

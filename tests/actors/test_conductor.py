@@ -56,6 +56,7 @@ async def test_the_loop_continues_until_all_requirements_are_met(tmp_path: Path)
     assert (script.seeds[0], script.task_seeds) == (TASK.seed, [TASK.seed] * 3)
 
 
+@pytest.mark.slow
 async def test_the_picture_after_forty_rounds_of_the_longest_prompts_fits_a_frame(tmp_path: Path) -> None:
     script, rounds = Script(met_from_round=40), 40
     script.refine = lambda request: Refined(prompt=f"p{request.round + 1} ".ljust(MAX_PROMPT_CHARS, "\U0001f98a"))
@@ -118,6 +119,7 @@ async def test_spent_rounds_end_with_the_best_attempt_and_say_how_ties_were_deci
     assert "tied with" in picture.ending.decided_by
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("budget", "outcome", "attempts", "calls"),
     [
@@ -265,6 +267,7 @@ async def test_a_lasting_failure_fails_the_trajectory_which_can_then_resume(tmp_
     assert script.asked["plan"] == 1
 
 
+@pytest.mark.slow
 async def test_stopped_gracefully_it_finishes_the_round_and_answers_with_the_best_so_far(tmp_path: Path) -> None:
     stop = trio.Event()
 

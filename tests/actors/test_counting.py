@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import trio
 
 from actors.counting import count_record
@@ -41,6 +42,7 @@ async def totals_of(mesh: Mesh, role: str) -> dict[str, float]:
     return next(it.totals for it in (await mesh.ask(m.ReadStatus())).roles if it.role == role)
 
 
+@pytest.mark.slow
 async def test_a_picture_is_counted_once_however_often_it_is_asked_for(tmp_path: Path) -> None:
     async with open_loop(tmp_path, Script()) as mesh:
         picture = await mesh.ask(m.DrawPicture(run="r", prompt="a red cat", seed=1))

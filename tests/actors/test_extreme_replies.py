@@ -25,6 +25,8 @@ from protocol import messages as m
 from tests.actors.scripted import EagerConductor
 from tests.protocol.strategies import extremes
 
+pytestmark = pytest.mark.slow
+
 WITHIN_S = 60.0
 
 
@@ -119,7 +121,6 @@ async def draw(folder: Path, replies: dict[type[m.Reply], Any]) -> list[m.AnyRec
         }
     )
 )
-@pytest.mark.slow
 def test_extreme_replies_stop_no_actor_and_leave_records_that_can_be_read(replies: dict[type[m.Reply], Any]) -> None:
     with TemporaryDirectory() as name:
         records = trio.run(draw, Path(name), replies)

@@ -152,6 +152,7 @@ async def test_requests_wait_for_a_missing_shard_if_they_need_it(tmp_path: Path)
             assert len((await mesh.ask(ListTrajectories())).trajectories) == 3
 
 
+@pytest.mark.slow
 async def test_shards_that_forward_as_much_as_they_may_do_not_deadlock(tmp_path: Path) -> None:
     stories = [story("run", line) for line in range(40)]
 

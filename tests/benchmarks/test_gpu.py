@@ -12,8 +12,9 @@ import torch
 from gems_actors.backends.diffusion import float8
 from tests.benchmarks.gpu import CACHED_STEPS, THRESHOLDS, TINY
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_the_script_for_a_gpu_measures_a_tiny_model_on_the_cpu() -> None:
     command = [sys.executable, "-m", "tests.benchmarks.gpu", "--tiny", "--no-compile"]
     *lines, last = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
@@ -40,7 +41,6 @@ def test_the_script_for_a_gpu_measures_a_tiny_model_on_the_cpu() -> None:
         assert "fp8 was not measured: torchao is not installed" in lines
 
 
-@pytest.mark.slow
 def test_the_full_model_has_as_many_weights_as_are_published() -> None:
     """6.155 billion in the transformer: the defaults of the class are Z-Image's own."""
     import diffusers

@@ -85,6 +85,7 @@ def test_wrong_usage_is_one_line_with_exit_code_2(arguments: list[str]) -> None:
     assert run(*arguments) == (2, "usage: python deploy/supervisor.py mesh.toml\n")
 
 
+@pytest.mark.slow
 def test_an_unknown_key_is_one_line_with_exit_code_78(folder: Path) -> None:
     mesh = write_mesh(folder, "[supervisor]\npatience_s = 3\n")
     code, stderr = run(mesh)
@@ -92,12 +93,14 @@ def test_an_unknown_key_is_one_line_with_exit_code_78(folder: Path) -> None:
     assert re.fullmatch(rf"gems: {mesh}: supervisor\.patience_s: expected .*, got .*\n", stderr)
 
 
+@pytest.mark.slow
 def test_a_missing_file_is_one_line_with_exit_code_78(folder: Path) -> None:
     code, stderr = run(folder / "mesh.toml")
     assert code == 78
     assert stderr == f"gems: {folder}/mesh.toml: expected a readable TOML file, got: No such file or directory\n"
 
 
+@pytest.mark.slow
 def test_two_owners_of_the_log_are_refused_with_exit_code_78(folder: Path) -> None:
     assert run(write_mesh(folder, "roles.memory.count = 2\n")) == (
         78,
@@ -105,6 +108,7 @@ def test_two_owners_of_the_log_are_refused_with_exit_code_78(folder: Path) -> No
     )
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_one_line_with_exit_code_78(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
@@ -112,6 +116,7 @@ def test_a_port_that_is_taken_is_one_line_with_exit_code_78(folder: Path) -> Non
     assert (code, stderr) == (78, f"gems: {address}: expected a free address, got one that is taken\n")
 
 
+@pytest.mark.slow
 def test_a_path_too_long_for_a_socket_is_one_line_with_exit_code_78(folder: Path) -> None:
     runtime = folder / ("x" * 100)
     code, stderr = run(mesh_at(folder, runtime))
@@ -122,6 +127,7 @@ def test_a_path_too_long_for_a_socket_is_one_line_with_exit_code_78(folder: Path
     assert not runtime.exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_created_is_one_line_with_exit_code_78(folder: Path) -> None:
     (folder / "file").write_text("")
     code, stderr = run(mesh_at(folder, folder / "file" / "runtime"))

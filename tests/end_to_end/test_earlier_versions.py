@@ -10,6 +10,8 @@ import pytest
 
 from tests.gems_actors.cli.commands import run_gems, summary_in
 
+pytestmark = pytest.mark.slow
+
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "009a0cc"
 RUNS = {
     "data": {"bulk-74b1b9a1f9ae3dc5": 2, "bulk-0bfd5a5532f82d8d": 2},
@@ -46,7 +48,6 @@ def test_the_memory_of_an_earlier_version_is_listed_shown_checked_and_rebuilt(tm
         assert ask_memory(tmp_path, "show", trajectory, *data) == story
 
 
-@pytest.mark.slow
 def test_a_bulk_of_an_earlier_version_is_continued_and_no_finished_picture_is_drawn_again(tmp_path: Path) -> None:
     shutil.copytree(FIXTURES, tmp_path, dirs_exist_ok=True)
     run_file = tmp_path / "bulk" / "run.json"

@@ -16,6 +16,8 @@ from tests.gems_actors.backends.storyboard.pictures import draw_without_errors
 from tests.gems_actors.cli.commands import run_gems
 from tests.gems_actors.gateway.doors import in_thread, open_drawing_door
 
+pytestmark = pytest.mark.slow
+
 GIVEN = "two red dogs"
 PROMPT = "make the dogs blue"
 
@@ -33,7 +35,6 @@ def is_edited(story: dict[str, Any]) -> bool:
     return story["all_met"] and any("blue" in question for question in questions)
 
 
-@pytest.mark.slow
 def test_a_command_edits_a_picture_and_says_so_in_its_file(folder: Path) -> None:
     done = run_gems(folder, "draw", PROMPT, "--image", "dogs.png", "-o", "blue.png", "--seed", "3", "--json")
     assert done.returncode == 0, done.stderr
@@ -49,7 +50,6 @@ def test_a_command_edits_a_picture_and_says_so_in_its_file(folder: Path) -> None
     assert (folder / "again.png").read_bytes() == once
 
 
-@pytest.mark.slow
 def test_a_bulk_edits_the_picture_of_each_record(folder: Path) -> None:
     records = [{"prompt": PROMPT, "image": "dogs.png"}, {"prompt": "a red pig"}, {"prompt": PROMPT, "image": "no.png"}]
     (folder / "edits.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
@@ -71,7 +71,6 @@ def test_a_bulk_edits_the_picture_of_each_record(folder: Path) -> None:
     )
 
 
-@pytest.mark.slow
 async def test_a_client_of_openai_edits_a_picture(folder: Path) -> None:
     data = (folder / "dogs.png").read_bytes()
     async with open_drawing_door(folder, "draw.width_px=512", "draw.height_px=512") as door:

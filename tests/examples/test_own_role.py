@@ -22,6 +22,8 @@ from tests.examples.outside import GEMS, config_of, free_port, keys_of, outside,
 from tests.examples.own_role.translator import TranslatePrompt, Translation
 from tests.processes import environment, started
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
@@ -39,7 +41,6 @@ async def until_there(mesh: Mesh, role: str, count: int) -> None:
             await events.receive()
 
 
-@pytest.mark.slow
 async def test_an_own_role_is_supervised_scaled_and_shown_like_a_built_in_one(folder: Path) -> None:
     async with open_supervisor(config_of(folder)) as supervisor:
         await supervisor.ready()
@@ -53,7 +54,6 @@ async def test_an_own_role_is_supervised_scaled_and_shown_like_a_built_in_one(fo
             await until_there(mesh, "translator", 2)
 
 
-@pytest.mark.slow
 async def test_every_prompt_passes_through_an_own_role_before_it_is_planned(folder: Path) -> None:
     async with open_supervisor(config_of(folder)) as supervisor:
         await supervisor.ready()
@@ -69,7 +69,6 @@ async def test_every_prompt_passes_through_an_own_role_before_it_is_planned(fold
     assert state.hooks["before_plan"].role == "translator"
 
 
-@pytest.mark.slow
 async def test_an_agent_of_another_host_plays_an_own_role(folder: Path) -> None:
     async with open_supervisor(config_of(folder, "roles.translator.count=0")) as supervisor:
         await supervisor.ready()
@@ -80,7 +79,6 @@ async def test_an_agent_of_another_host_plays_an_own_role(folder: Path) -> None:
                 assert await mesh.ask(TranslatePrompt(text="Katze")) == Translation(text="cat")
 
 
-@pytest.mark.slow
 async def test_an_own_role_works_over_tcp_with_a_key_that_allows_nothing_else(folder: Path) -> None:
     await run(folder, "keys", "new", "keys")
     await run(folder, "keys", "add", "keys", "box", "--may", "translator", "--config", "mesh.toml")

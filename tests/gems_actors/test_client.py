@@ -245,6 +245,7 @@ async def _ask_in_run(mesh: Mesh, run: str) -> None:
         await mesh.ask(PlanPrompt(prompt=run))
 
 
+@pytest.mark.slow
 async def test_a_paused_run_stays_paused_when_the_router_is_replaced(tmp_path: Path) -> None:
     async with open_local_mesh(str(tmp_path)) as local:
         running = await local.add(Echo, "a")
@@ -329,6 +330,7 @@ async def test_a_client_may_be_told_of_an_overloaded_role_at_once(tmp_path: Path
             await mesh.ask(PlanPrompt(prompt="one too many"), retries_overload=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["ipc:///nowhere/at/all.ipc", "tcp://127.0.0.1:1"])
 async def test_without_a_router_the_error_names_the_address(address: str) -> None:
     with pytest.raises(MeshUnavailableError, match=f"{address}: expected a router"):

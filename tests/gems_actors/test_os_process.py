@@ -80,6 +80,7 @@ sys.exit(run_to_the_end(command))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(("when", "code", "words"), [("import", 130, "gems: interrupted\n"), ("later", 3, "")])
 def test_a_signal_to_stop_ends_a_command_at_once_while_it_imports_and_raises_later(

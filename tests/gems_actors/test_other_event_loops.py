@@ -94,12 +94,14 @@ def test_a_client_under_asyncio_says_what_to_do_and_leaves_nothing_behind(addres
     assert (done.returncode, done.stdout.splitlines()) == (0, [line] * 3), done.stderr
 
 
+@pytest.mark.slow
 async def test_a_client_that_is_abandoned_under_trio_does_not_keep_the_process(tmp_path: Path) -> None:
     async with open_local_mesh(str(tmp_path)) as local:
         done = await trio.to_thread.run_sync(run_program, ABANDONED_UNDER_TRIO, local.address)
     assert done.stdout.splitlines() == ["connected", "collected"], done.stderr
 
 
+@pytest.mark.slow
 def test_a_context_that_is_forgotten_with_open_sockets_is_collected_without_waiting_for_them() -> None:
     done = run_program(ABANDONED_SOCKETS, "ipc:///nowhere/router.ipc")
     assert (done.returncode, done.stdout) == (0, "collected\n"), done.stderr

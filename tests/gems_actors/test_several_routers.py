@@ -96,6 +96,7 @@ async def test_each_trajectory_uses_one_router_and_all_together_use_both(tmp_pat
         assert min(used.values()) > 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("one", "two"), ("one", "two", "three")])
 async def test_requests_at_a_dead_router_are_answered_through_the_others_and_run_once(
     tmp_path: Path, names: tuple[str, ...]
@@ -121,6 +122,7 @@ async def test_requests_at_a_dead_router_are_answered_through_the_others_and_run
         assert running.echo.begun == Counter({f"wait {number}": 1 for number in range(40)} | {"meanwhile": 1})
 
 
+@pytest.mark.slow
 async def test_answers_given_before_a_failover_are_not_lost(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         one, _ = await two_meshes(stack, tmp_path, PATIENT)
@@ -136,6 +138,7 @@ async def test_answers_given_before_a_failover_are_not_lost(tmp_path: Path) -> N
         assert running.echo.begun == Counter(f"wait {number}" for number in range(40))
 
 
+@pytest.mark.slow
 async def test_a_router_that_was_down_learns_what_was_paused_and_resumed_meanwhile(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         one, two = await two_meshes(stack, tmp_path)
@@ -164,6 +167,7 @@ async def test_a_router_that_was_down_learns_what_was_paused_and_resumed_meanwhi
         assert running.echo.begun == Counter(["yours", "mine"])
 
 
+@pytest.mark.slow
 async def test_a_router_that_comes_back_is_used_again(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         one, two = await two_meshes(stack, tmp_path)
@@ -187,6 +191,7 @@ trio.run(serve_router, [sys.argv[1]], RouterConfig(heartbeat_s=0.5, silence_s=60
 """
 
 
+@pytest.mark.slow
 async def test_a_stalled_router_repeats_no_work_and_learns_what_was_paused(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
         one, two = await two_meshes(stack, tmp_path, PATIENT)
@@ -275,6 +280,7 @@ def test_routers_of_a_host_have_consecutive_addresses_and_actors_serve_other_hos
     assert config.local_address == "ipc:///run/gems/router.ipc,ipc:///run/gems/router-2.ipc,tcp://far:7100"
 
 
+@pytest.mark.slow
 async def test_a_process_of_another_version_is_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

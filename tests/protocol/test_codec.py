@@ -91,6 +91,7 @@ def test_peeking_refuses_a_body_that_does_not_start_with_its_type(data: bytes) -
         assert read[0] == ("type", name) or not name.isascii()
 
 
+@pytest.mark.slow
 @given(bodies())
 def test_the_msgpack_package_decodes_what_we_encode(body: Body) -> None:
     read = msgpack.unpackb(encode_body(body))
@@ -98,6 +99,7 @@ def test_the_msgpack_package_decodes_what_we_encode(body: Body) -> None:
     assert read["type"] == type(body).__name__
 
 
+@pytest.mark.slow
 @given(bodies())
 def test_we_decode_what_the_msgpack_package_encodes(body: Body) -> None:
     assert decode_body(msgpack.packb(as_map(body))) == body

@@ -121,6 +121,7 @@ async def test_edits_are_resumed_from_any_step_with_the_same_result(tmp_path: Pa
     assert [found and found.round for found in edited_in(picture)[::2]] == [None, 1, 1, None, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [(0, 1, 2), (1, 2), (2,), (0,)])
 async def test_a_chain_of_edits_is_drawn_again_in_its_order(tmp_path: Path, lost: tuple[int, ...]) -> None:
     task = structs.replace(TASK, settings=DrawSettings(max_rounds=3, stop_when_all_met=False))

@@ -147,6 +147,7 @@ async def test_without_a_verified_attempt_the_trajectory_fails(tmp_path: Path, k
         assert (listed.status, listed.failure) == ("failed", "refused")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [error for error in NOT_FOR_GOOD if not isinstance(error, errors.OverloadedError)])
 async def test_another_failure_in_a_later_round_fails_the_trajectory_which_then_resumes(
     tmp_path: Path, error: RequestError

@@ -48,6 +48,7 @@ def is_whole(folder: Path, picture: Picture) -> bool:
     return all(blobs.read(attempt.image.digest, attempt.image.bytes) for attempt in picture.attempts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [lose, cut, flip])
 async def test_lost_pictures_of_a_finished_trajectory_are_drawn_again_when_it_is_asked_for(
     tmp_path: Path, damage: Callable[[Path], None]
@@ -114,6 +115,7 @@ async def test_a_step_fails_with_the_reason_when_its_picture_cannot_be_drawn_aga
         await draw_one(tmp_path, script, TASK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [VerifyImage, CompressAttempt, RefinePrompt])
 async def test_a_picture_that_cannot_be_read_now_is_not_lost_and_the_task_resumes_at_that_step(
     tmp_path: Path, step: type[Request[Any]]

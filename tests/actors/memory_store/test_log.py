@@ -103,6 +103,7 @@ def test_any_flipped_byte_is_found_and_never_read_as_data(path: Path) -> None:
         file.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_whatever_happens_to_the_bytes_only_written_records_are_read(data: st.DataObject) -> None:

@@ -273,6 +273,7 @@ def test_runs_can_be_archived_repeatedly(tmp_path: Path) -> None:
         assert store.append([begun("later", 0)]) == [(len(written) + 2, True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crash_at", range(1, 7))
 def test_a_move_that_is_interrupted_anywhere_loses_and_duplicates_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int

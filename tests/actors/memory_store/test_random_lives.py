@@ -16,6 +16,8 @@ from actors.memory_store.replay import step_of
 from protocol.messages import AnyRecord, Hook, LoggedRecord, TrajectoryRecord
 from tests.actors.memory_store.records import begun, ended_again, failed, open_store, reopened, run_begun, story
 
+pytestmark = pytest.mark.slow
+
 RUNS, LINES = ("a", "b", "c"), 2
 POOL: list[AnyRecord] = [
     *(run_begun(run) for run in RUNS),
@@ -44,7 +46,6 @@ def key_of(record: AnyRecord) -> tuple[str, str] | None:
     return None if step is None else (owner, step)
 
 
-@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(operations=st.lists(OPERATIONS, max_size=14))
 @pytest.mark.parametrize("extent_bytes", [256 * 1024, 700])

@@ -134,6 +134,7 @@ def test_an_index_from_before_the_last_records_catches_up(tmp_path: Path) -> Non
         assert store.append(story("run", 1)[:1]) == [(9, False)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0, 20, 30, 100, 5000, -5000, -1])
 def test_an_index_with_a_flipped_byte_is_never_used(tmp_path: Path, at: int) -> None:
     with open_store(tmp_path) as store:

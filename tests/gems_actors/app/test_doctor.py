@@ -13,6 +13,8 @@ from gems_actors.app.doctor import Finding, examine
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, open_server
 from tests.skills.files import write_skill
 
+pytestmark = pytest.mark.slow
+
 
 def findings(folder: Path, what: str, *settings: str) -> list[Finding]:
     """Return the findings about one thing, with all folders below a folder of the test."""
@@ -20,7 +22,6 @@ def findings(folder: Path, what: str, *settings: str) -> list[Finding]:
     return [finding for finding in examine(None, [*folders, *settings], None) if finding.what.startswith(what)]
 
 
-@pytest.mark.slow
 def test_the_picture_store_is_written_and_read(tmp_path: Path) -> None:
     def found(blobs: str) -> tuple[str, str]:
         (finding,) = findings(tmp_path, "pictures", f"blobs={blobs}")
@@ -31,7 +32,6 @@ def test_the_picture_store_is_written_and_read(tmp_path: Path) -> None:
     assert (state, "/dev/null/shared/sha256" in message, "mount the folder" in message) == ("fail", True, True)
 
 
-@pytest.mark.slow
 def test_an_image_server_is_reached_or_reported(tmp_path: Path) -> None:
     with open_server(ScriptedServer(drawn)) as server:
         server.files["/v1/models"] = b'{"data": [{"id": "painter-1"}]}'
@@ -61,7 +61,6 @@ def answer_plainly(fields: dict[str, Any]) -> Answer:
     return Answer(json.dumps({"choices": [{"message": {"content": "no"}}]}).encode())
 
 
-@pytest.mark.slow
 def test_a_chat_server_is_asked_for_its_models_and_features(tmp_path: Path) -> None:
     with open_server(ScriptedServer(answer_chat)) as one, open_server(ScriptedServer(answer_plainly)) as two:
         one.files["/v1/models"] = json.dumps({"data": [{"id": f"m{number}"} for number in range(5)]}).encode()
@@ -83,7 +82,6 @@ def test_a_chat_server_is_asked_for_its_models_and_features(tmp_path: Path) -> N
     assert "ConnectError" in gone.found
 
 
-@pytest.mark.slow
 def test_the_folder_of_a_pipeline_is_checked(tmp_path: Path) -> None:
     found: list[Finding] = []
     for text in ('{"_class_name": "ZImagePipeline"}', "{torn", None):
@@ -100,7 +98,6 @@ def test_the_folder_of_a_pipeline_is_checked(tmp_path: Path) -> None:
     assert found[2].found == f"{folder} has no model_index.json"
 
 
-@pytest.mark.slow
 def test_folders_of_skills_that_are_missing_empty_or_broken_are_reported(tmp_path: Path) -> None:
     write_skill(tmp_path / "good", "hats")
     (tmp_path / "empty").mkdir()
@@ -116,7 +113,6 @@ def test_folders_of_skills_that_are_missing_empty_or_broken_are_reported(tmp_pat
     ]
 
 
-@pytest.mark.slow
 def test_a_reader_of_texts_that_is_not_installed_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert findings(tmp_path, "reader of texts") == []
     monkeypatch.setitem(sys.modules, "rapidocr_onnxruntime", None)
@@ -125,7 +121,6 @@ def test_a_reader_of_texts_that_is_not_installed_is_a_finding(tmp_path: Path, mo
     assert "pip install 'gems-actors[ocr]'" in finding.advice
 
 
-@pytest.mark.slow
 def test_a_gateway_that_could_not_start_is_a_finding(tmp_path: Path) -> None:
     def found(*settings: str) -> tuple[str, str]:
         (finding,) = findings(tmp_path, "gateway", "gateway.address=127.0.0.1:8484", *settings)
@@ -139,7 +134,6 @@ def test_a_gateway_that_could_not_start_is_a_finding(tmp_path: Path) -> None:
     assert findings(tmp_path, "gateway") == []
 
 
-@pytest.mark.slow
 def test_a_server_of_the_published_code_is_reached_and_its_seeds_are_said_to_have_no_effect(tmp_path: Path) -> None:
     with open_server(ScriptedServer(drawn)) as server:
         settings = ["image.backend=gems", f"image.url={server.url.removesuffix('/v1')}"]
@@ -148,7 +142,6 @@ def test_a_server_of_the_published_code_is_reached_and_its_seeds_are_said_to_hav
     assert "its pictures cannot be drawn again from their seed" in there.found
 
 
-@pytest.mark.slow
 def test_a_proxy_that_cannot_be_used_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALL_PROXY", "nonsense://p")
     settings = ["image.backend=openai", "image.url=http://gpu-box.example/v1"]
@@ -158,7 +151,6 @@ def test_a_proxy_that_cannot_be_used_is_a_finding(tmp_path: Path, monkeypatch: p
     assert findings(tmp_path, "network") == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

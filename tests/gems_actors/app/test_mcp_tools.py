@@ -62,6 +62,7 @@ def tree_of(result: CallToolResult) -> dict[str, Any]:
     return tree
 
 
+@pytest.mark.slow
 async def test_an_agent_draws_a_picture_and_sees_how_each_round_went(tmp_path: Path) -> None:
     reports: list[tuple[float, float | None, str | None]] = []
 

@@ -12,6 +12,8 @@ from gems_actors.config import NO_KEYS
 from gems_actors.errors import MeshUnavailableError
 from protocol.messages import ReadStatus
 
+pytestmark = pytest.mark.slow
+
 NOWHERE = "ipc:///nowhere/router.ipc"
 
 

@@ -35,6 +35,7 @@ async def find(name: str, tmp_path: Path) -> ControlTarget:
         return await find_target(name, entries, [mesh.address], NO_KEYS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "run", "trajectory"),
     [

@@ -31,6 +31,7 @@ def test_entries_are_listed_oldest_first_and_removed_when_they_end(runtime: Path
     assert list(runtime.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_entry_of_a_killed_command_is_removed(runtime: Path) -> None:
     code = (
         "import os, signal; from gems_actors.app.run_registry import RegistryEntry, registered\n"

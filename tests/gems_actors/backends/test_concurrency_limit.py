@@ -8,6 +8,7 @@ from gems_actors.backends.concurrency_limit import AdaptiveLimit
 from tests.gems_actors.backends.simulation import Simulation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retry_after_s", [None, 1.0])
 @pytest.mark.parametrize(("capacity", "seconds"), [(1, 120.0), (4, 120.0), (64, 60.0), (500, 30.0)])
 def test_a_server_that_rejects_is_kept_almost_fully_busy(

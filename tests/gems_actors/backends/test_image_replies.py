@@ -79,6 +79,7 @@ async def test_a_picture_is_accepted_in_every_form_that_servers_send(
     assert len(server.asked) == 1, "and not asked for again"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "item",
     [

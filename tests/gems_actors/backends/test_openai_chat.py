@@ -189,6 +189,7 @@ async def test_each_failure_has_its_error_and_is_never_an_answer(
     assert len(server.asked) <= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [408, 409, 425])
 async def test_a_status_that_may_pass_counts_against_the_request(server: ScriptedServer, status: int) -> None:
     server.rule = lambda fields: Answer(b'{"error": {"message": "try again"}}', status)
@@ -200,6 +201,7 @@ async def test_a_status_that_may_pass_counts_against_the_request(server: Scripte
         assert model.note() == ""
 
 
+@pytest.mark.slow
 async def test_a_server_that_hangs_times_out(server: ScriptedServer) -> None:
     server.rule = lambda fields: Answer(b"{}", delay_s=0.5)
     with pytest.raises(BackendError, match=r"ReadTimeout|expected an answer within 0\.1 s, got none"):
@@ -273,6 +275,7 @@ async def test_the_cost_follows_the_server_s_prices(server: ScriptedServer) -> N
 # ------------------------------------------------------------------------------------------------ failures that pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [
@@ -316,6 +319,7 @@ async def test_a_passing_failure_is_retried(server: ScriptedServer, answer: Answ
     assert len(server.asked) == 3
 
 
+@pytest.mark.slow
 async def test_no_request_is_sent_before_retry_after(server: ScriptedServer) -> None:
     server.first.append(Answer(b"{}", 429, {"Retry-After": "0.4"}))
     began = time.monotonic()
@@ -334,6 +338,7 @@ async def test_an_exhausted_rate_limit_is_waited_for(server: ScriptedServer) -> 
         assert trio.current_time() - began >= 0.25
 
 
+@pytest.mark.slow
 async def test_a_server_that_goes_away_is_waited_for_until_it_is_back() -> None:
     with ExitStack() as stack:
         first = stack.enter_context(ExitStack())
@@ -429,6 +434,7 @@ async def test_any_reply_is_an_answer_or_a_backend_error(body: bytes, choices: t
     assert reply.text.strip()
 
 
+@pytest.mark.slow
 async def test_a_whole_loop_with_one_server_for_every_role(server: ScriptedServer, tmp_path: Path) -> None:
     pictures_seen: set[str] = set()
 

@@ -161,6 +161,7 @@ async def test_each_failure_has_its_error_on_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "url",
     [
@@ -191,6 +192,7 @@ async def test_an_address_without_a_picture_counts_against_its_request_and_not_a
     assert len(asked) == 2 * QUICK_RETRY.max_faults
 
 
+@pytest.mark.slow
 async def test_a_server_that_hangs_times_out(server: ScriptedServer) -> None:
     server.rule = lambda fields: Answer(b"{}", delay_s=0.5)
     with pytest.raises(BackendError, match=r"ReadTimeout|expected an answer within 0\.1 s, got none"):
@@ -292,6 +294,7 @@ async def test_settings_without_a_server_are_refused() -> None:
         await generate(ScriptedServer(drawn), url=None)
 
 
+@pytest.mark.slow
 async def test_a_whole_loop_with_a_server_that_is_busy_and_fails_once(server: ScriptedServer, tmp_path: Path) -> None:
     server.first += [Answer(b"{}", 503, {"Retry-After": "0.1"}), Answer(b'{"detail": "a crash"}', 500)]
     image = ImageConfig(backend="openai", url=server.url, model="storyboard-server")

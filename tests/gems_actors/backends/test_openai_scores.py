@@ -52,6 +52,7 @@ async def test_a_choice_is_answered_by_the_probabilities_of_one_token(server: Sc
     assert (fields["max_tokens"], fields["logprobs"], fields["top_logprobs"]) == (1, True, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first",
     [
@@ -127,6 +128,7 @@ async def test_a_model_without_probabilities_for_anyone_answers_in_words(server:
     assert (await chat(server, CHOICE)).text == "no"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("status", [400, 422])
 async def test_the_first_refusal_is_kept_if_the_second_ask_stays_busy(
@@ -138,6 +140,7 @@ async def test_the_first_refusal_is_kept_if_the_second_ask_stays_busy(
     assert len(server.asked) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("second", [Answer(b"{}", 500), Answer(b"<html>"), Answer(b"{", cut_to=0), Answer(b"{}", 408)])
 async def test_the_first_refusal_is_kept_if_the_second_ask_fails(
@@ -149,6 +152,7 @@ async def test_the_first_refusal_is_kept_if_the_second_ask_fails(
     assert len(server.asked) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", OPTIONS)
 async def test_a_server_that_refuses_an_option_and_is_busy_for_a_moment_answers(
     server: ScriptedServer, option: str

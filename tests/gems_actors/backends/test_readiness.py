@@ -64,6 +64,7 @@ async def test_what_a_server_tells_of_its_model_is_returned(server: ScriptedServ
     assert await check_ready("image", "image", ImageConfig(backend="openai", url=server.url)) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [
@@ -95,6 +96,7 @@ async def test_a_server_that_answers_the_question_in_any_other_way_is_ready(
     assert await check_chat(server, "mine") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
 @pytest.mark.parametrize("is_listing", [True, False])
 async def test_a_loading_server_is_not_ready(server: ScriptedServer, status: int, is_listing: bool) -> None:
@@ -116,6 +118,7 @@ async def test_a_port_without_a_server_or_with_one_that_hangs_up_is_not_ready(se
             await check_chat(server, "mine")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 402, 403])
 @pytest.mark.parametrize("is_listing", [True, False])
 async def test_a_refused_key_ends_the_wait_and_names_the_setting(

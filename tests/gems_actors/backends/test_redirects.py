@@ -52,6 +52,7 @@ def redirect(code: int, location: str | None) -> Answer:
     return Answer(b"", code, {} if location is None else {"Location": location})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [301, 302, 307, 308])
 @pytest.mark.parametrize("location", ["/v2/images/generations", "{root}/v2/images/generations", "//{host}/v2/x?y=1"])
 async def test_a_redirect_within_the_server_is_followed_with_the_same_request(

@@ -36,6 +36,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[ScriptedServer]:
         yield running
 
 
+@pytest.mark.slow
 async def test_a_picture_that_is_not_essential_is_left_out_and_the_server_remembered(server: ScriptedServer) -> None:
     schema = {"type": "object"}
     async with open_model(server) as model:

@@ -50,6 +50,7 @@ async def test_a_picture_is_stored_under_its_digest_below_the_prefix(endpoint: s
     assert obstore.head(bucket(endpoint), key_of(ref.digest))["size"] == len(DATA)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint", ["moto"], indirect=True)  # rclone overwrites whatever If-None-Match says
 async def test_putting_a_picture_twice_keeps_the_first_object(endpoint: str) -> None:
     store = store_at(endpoint)
@@ -60,6 +61,7 @@ async def test_putting_a_picture_twice_keeps_the_first_object(endpoint: str) -> 
     assert obstore.get(bucket(endpoint), key).attributes["Content-Type"] == "of/the-first"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damaged", [DATA[:-1], DATA + b"x", b"N" + DATA[1:], b""], ids=["cut", "longer", "flip", "empty"]
 )

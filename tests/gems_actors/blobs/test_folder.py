@@ -177,6 +177,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("killed_at_sync", "is_stored"), [(1, False), (2, True)])
 def test_a_killed_writer_leaves_no_partial_picture(tmp_path: Path, killed_at_sync: int, is_stored: bool) -> None:
     unit = "not really a picture"

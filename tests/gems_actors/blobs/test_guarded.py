@@ -17,6 +17,7 @@ from protocol.blobs import BlobKind, blob_address
 from tests.gems_actors.blobs.pictures import DATA, free_router, put, ref_of
 
 
+@pytest.mark.slow
 async def test_a_key_may_do_with_pictures_what_its_roles_need(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     make_mesh_keys(keys)

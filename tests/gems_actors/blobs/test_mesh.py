@@ -156,6 +156,7 @@ async def test_a_request_before_the_server_starts_is_answered_once_it_does(tmp_p
             assert await store.get(ref_of(DATA)) == DATA
 
 
+@pytest.mark.slow
 async def test_a_server_that_never_answers_fails_the_request_after_the_timeout(tmp_path: Path) -> None:
     store = MeshBlobs(at_ipc(tmp_path), tmp_path / "cache", 10**9, timeout_s=0.6, check_interval_s=0.05)
     async with store.open():

@@ -10,6 +10,8 @@ import pytest
 from gems_actors.app.doctor import examine
 from tests.gems_actors.cli.commands import run_gems
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_sound_installation_has_no_failure(tmp_path: Path) -> None:
     done = run_gems(tmp_path, "doctor", "--json")
@@ -27,7 +29,6 @@ def test_a_failed_check_has_advice(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.slow
 def test_the_settings_of_a_preset_are_checked(tmp_path: Path) -> None:
     done = run_gems(tmp_path, "doctor", "--preset", "thrifty", "--json")
     (found,) = (item["found"] for item in json.loads(done.stdout) if item["what"] == "configuration")

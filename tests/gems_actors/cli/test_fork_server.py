@@ -109,6 +109,7 @@ def test_a_command_that_exceeds_its_time_is_killed(
     assert _children(server) == ""
 
 
+@pytest.mark.slow
 def test_a_server_ends_with_the_process_of_the_tests(surroundings: dict[str, str]) -> None:
     code = (
         "import os; from tests.gems_actors.cli.fork_server import SERVER as server;"

@@ -38,6 +38,7 @@ def test_a_key_is_added_with_its_grants(tmp_path: Path) -> None:
     assert grants["gpu-box"] == {"verifier", "generator"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

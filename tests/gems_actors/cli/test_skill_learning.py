@@ -9,6 +9,8 @@ import pytest
 
 from tests.gems_actors.cli.commands import run_gems
 
+pytestmark = pytest.mark.slow
+
 USAGE, FAILED = 2, 1
 
 

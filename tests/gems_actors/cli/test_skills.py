@@ -12,6 +12,7 @@ from tests.skills.files import GEMS_FORMAT, OPEN_FORMAT, write_skill
 USAGE = 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [OPEN_FORMAT, GEMS_FORMAT], ids=["open", "gems"])
 def test_a_skill_in_one_format_passes_and_fails_only_for_gems(tmp_path: Path, content: str) -> None:
     write_skill(tmp_path / "own", "hats", content)

@@ -69,6 +69,7 @@ async def test_counts_are_written_also_at_the_end(tmp_path: Path) -> None:
     assert read_counts(path).images == {"alice": 4}
 
 
+@pytest.mark.slow
 async def test_a_token_has_its_rate_and_its_images_and_a_new_gateway_knows_them(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.toml"
     tokens.write_text(f'[alice]\ntoken = "{TOKEN}"\nimages_per_day = 8\n[busy]\ntoken = "{TOKEN}-busy"\n')

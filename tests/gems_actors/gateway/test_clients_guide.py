@@ -23,6 +23,8 @@ import gems_actors.gateway
 from gems_actors.errors import OverloadedError
 from tests.gems_actors.gateway.doors import in_thread, open_painted_door
 
+pytestmark = pytest.mark.slow
+
 GUIDE = Path(gems_actors.gateway.__file__).with_name("CLIENTS.md")
 SDK, SSE, FASTAPI = re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
 
@@ -38,7 +40,6 @@ async def run(program: str, folder: Path, url: str) -> str:
     return done.stdout.decode()
 
 
-@pytest.mark.slow
 async def test_pictures_are_drawn_side_by_side_from_asyncio(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path) as (door, painter):
         printed = await run(SDK, tmp_path, door.url)
@@ -49,7 +50,6 @@ async def test_pictures_are_drawn_side_by_side_from_asyncio(tmp_path: Path) -> N
         assert {task.settings.max_rounds for task in painter.begun} == {3}
 
 
-@pytest.mark.slow
 async def test_a_job_is_followed_to_its_end(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path) as (door, painter):
         painter.rounds = 2
@@ -73,7 +73,6 @@ def application(url: str) -> Iterator[ModuleType]:
         del os.environ["GEMS_URL"], sys.modules["app"]
 
 
-@pytest.mark.slow
 async def test_a_fastapi_application_draws_streams_and_passes_refusals_on(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path) as (door, painter):
 

@@ -136,6 +136,7 @@ async def test_a_gateway_with_tokens_serves_those_who_have_one(tmp_path: Path) -
         assert len(painter.begun) == 1
 
 
+@pytest.mark.slow
 async def test_tokens_are_read_again_when_their_file_changes(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.toml"
     tokens.write_text(f'[alice]\ntoken = "{SECRET}"\n')

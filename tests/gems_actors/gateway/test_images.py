@@ -46,6 +46,7 @@ async def test_the_sdk_draws_a_picture(tmp_path: Path) -> None:
         assert again.data[0].b64_json == drawn.b64_json, "the same seed draws the same picture"
 
 
+@pytest.mark.slow
 async def test_n_pictures_differ_and_each_format_is_what_it_says(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path) as (door, painter):
         client = door.openai()
@@ -84,6 +85,7 @@ async def test_a_picture_can_be_fetched_from_its_address(tmp_path: Path) -> None
         assert (lost.status_code, lost.json()["error"]["code"]) == (404, "not_found")
 
 
+@pytest.mark.slow
 async def test_fields_decide_how_the_loop_spends_its_images(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path) as (door, painter):
         generate = door.openai().images.generate
@@ -108,6 +110,7 @@ async def test_fields_decide_how_the_loop_spends_its_images(tmp_path: Path) -> N
         assert (found.negative_prompt, found.steps, found.guidance, found.candidates) == ("fog", 9, 1.5, 3)
 
 
+@pytest.mark.slow
 async def test_models_are_the_image_model_with_each_strategy(tmp_path: Path) -> None:
     async with open_painted_door(
         tmp_path, "image.backend=openai", "image.url=http://x/v1", "image.model=A/Z-Image"
@@ -172,6 +175,7 @@ async def test_an_unknown_model_is_not_found(tmp_path: Path) -> None:
         assert caught.value.code == "model_not_found"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("failure", "kind", "code"),
     [
@@ -194,6 +198,7 @@ async def test_a_failure_of_the_mesh_has_its_class_in_the_sdk(
             assert caught.value.response.headers["retry-after"] == "3"
 
 
+@pytest.mark.slow
 async def test_the_time_limit_of_a_request_withdraws_its_picture(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path, "gateway.timeout_s=0.2") as (door, painter):
         painter.hold = trio.Event()
@@ -204,6 +209,7 @@ async def test_the_time_limit_of_a_request_withdraws_its_picture(tmp_path: Path)
         assert len(painter.begun) == 1
 
 
+@pytest.mark.slow
 async def test_a_client_that_gives_up_withdraws_its_pictures(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path) as (door, painter):
         painter.hold = trio.Event()
@@ -215,6 +221,7 @@ async def test_a_client_that_gives_up_withdraws_its_pictures(tmp_path: Path) -> 
         assert answer.data
 
 
+@pytest.mark.slow
 async def test_beyond_the_pictures_at_once_clients_are_told_when_to_come_back(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path, "gateway.max_draws=10") as (door, painter):
         painter.hold = trio.Event()

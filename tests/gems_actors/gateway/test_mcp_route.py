@@ -129,6 +129,7 @@ async def test_bodies_that_are_no_request_are_refused_and_others_are_served(tmp_
             assert (await client.list_tools()).tools
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "status"), [(front.MAX_BODY_BYTES + 1, b"413"), (100, b"408")], ids=["too large", "late"]
 )

@@ -11,9 +11,10 @@ import trio
 
 from tests.gems_actors.gateway.doors import PROMPT, open_drawing_door
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.skipif(shutil.which("promtool") is None and "CI" not in os.environ, reason="needs promtool of Prometheus")
-@pytest.mark.slow
 async def test_metrics_count_what_the_mesh_has_drawn_and_promtool_accepts_them(tmp_path: Path) -> None:
     async with open_drawing_door(tmp_path) as door, door.http() as http:
         drawn = await http.post("/v1/images/generations", json={"prompt": PROMPT, "n": 2})

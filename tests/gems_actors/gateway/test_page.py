@@ -62,6 +62,7 @@ def test_no_file_of_the_page_makes_markup_of_texts_or_names_another_host() -> No
             assert not re.search(rb"<style|style=|<script(?! (type=\"module\"|defer) src=)| on\w+=", file.data)
 
 
+@pytest.mark.slow
 async def test_a_trajectory_is_described_round_by_round(tmp_path: Path) -> None:
     async with open_drawing_door(tmp_path, *LARGE) as door, door.http() as http:
         drawn = await draw(http, HARD)

@@ -60,6 +60,7 @@ async def test_a_client_may_limit_the_partial_images(tmp_path: Path, count: int 
         assert completed.usage.input_tokens == 30
 
 
+@pytest.mark.slow
 async def test_a_failure_before_the_first_event_has_its_status_and_a_later_one_is_an_event(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path) as (door, painter):
         painter.failure = OverloadedError("too many", 2.0)
@@ -86,6 +87,7 @@ async def test_a_reader_that_leaves_a_stream_withdraws_its_picture(tmp_path: Pat
         await painter.until(lambda: painter.withdrawn == 1)
 
 
+@pytest.mark.slow
 async def test_a_stream_with_nothing_to_say_is_kept_alive(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path) as (door, painter):
         painter.rounds, painter.hold = 0, trio.Event()

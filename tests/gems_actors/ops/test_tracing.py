@@ -128,6 +128,7 @@ def test_a_collector_that_is_not_there_costs_only_the_traces(tmp_path: Path) -> 
     assert json.loads(done.stdout)["all_met"]
 
 
+@pytest.mark.slow
 def test_a_mesh_without_traces_imports_no_opentelemetry(tmp_path: Path) -> None:
     code = (
         "import sys, gems_actors.supervision.child_main, gems_actors.backends.factory\n"
@@ -159,6 +160,7 @@ def test_requests_of_the_mesh_itself_have_no_spans() -> None:
         assert tracing.traceparent() is None
 
 
+@pytest.mark.slow
 def test_a_trace_that_came_over_http_goes_on_to_the_mesh_and_out_again() -> None:
     came = f"00-{'ab' * 16}-{'cd' * 8}-01"
     with recording(), tracing.serving(came, "POST /v1/images/generations") as span:

@@ -20,8 +20,9 @@ from tests.gems_actors.router.dispatching import (
     id_of,
 )
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_a_simulated_day_of_kills_answers_every_request_once() -> None:
     dice = random.Random(1)
     stage = Stage(silence_s=6.0, max_deliveries=1000)
@@ -208,4 +209,4 @@ class AnythingMayHappen(RuleBasedStateMachine):
 
 
 AnythingMayHappen.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestWhateverHappens = pytest.mark.slow(AnythingMayHappen.TestCase)
+TestWhateverHappens = AnythingMayHappen.TestCase

@@ -23,6 +23,7 @@ from protocol.messages import Failure, Plan, PlanPrompt, ReadStatus, ReportLoss
 from tests.gems_actors.meshes import Echo, open_local_mesh
 
 
+@pytest.mark.slow
 async def test_a_replaced_router_loses_no_request_and_runs_none_twice(tmp_path: Path) -> None:
     async with open_local_mesh(str(tmp_path)) as local:
         running = await local.add(Echo, "a", capacity=2)
@@ -56,6 +57,7 @@ async def test_an_answer_given_without_a_router_arrives_once_there_is_one(tmp_pa
         assert running.echo.begun == {"wait": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_reported", [True, False], ids=["reported", "silent"])
 async def test_requests_of_a_lost_actor_are_answered_by_another(tmp_path: Path, is_reported: bool) -> None:
     async with open_local_mesh(str(tmp_path)) as local:
@@ -72,6 +74,7 @@ async def test_requests_of_a_lost_actor_are_answered_by_another(tmp_path: Path, 
         assert second.echo.begun == {"wait": 1}
 
 
+@pytest.mark.slow
 async def test_processes_send_heartbeats_within_the_allowed_silence(tmp_path: Path) -> None:
     async with open_local_mesh(str(tmp_path), RouterConfig(heartbeat_s=0.1, silence_s=0.4)) as local:
         await local.add(Echo, "a")
@@ -109,6 +112,7 @@ async def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
 REQUEST = encode_message(Header(Kind.REQUEST, id=b"i" * 16, role="planner"), PlanPrompt(prompt="hello"))
 
 
+@pytest.mark.slow
 @given(frames=st.lists(st.one_of(st.binary(max_size=200), st.builds(
     lambda at, byte: REQUEST[:at] + bytes([byte]) + REQUEST[at + 1 :], st.integers(0, len(REQUEST)), st.integers(0, 255)
 )), min_size=1, max_size=3))  # fmt: skip

@@ -11,6 +11,8 @@ import trio
 
 from tests.processes import environment, started
 
+pytestmark = pytest.mark.slow
+
 WATCHED = """
 import sys, threading
 import trio, trio.testing

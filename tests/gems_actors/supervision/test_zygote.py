@@ -56,6 +56,7 @@ async def code_of(child: ChildProcess) -> int | None:
     return child.code
 
 
+@pytest.mark.slow
 async def test_a_child_gets_its_arguments_and_inherits_nothing_else(tmp_path: Path) -> None:
     async with open_zygote() as zygote:
         child = await spawn(zygote, "write_what_it_inherited", name="verifier-1.3f2a", address=str(tmp_path / "seen"))
@@ -78,6 +79,7 @@ async def test_a_child_gets_its_arguments_and_inherits_nothing_else(tmp_path: Pa
         }
 
 
+@pytest.mark.slow
 async def test_the_zygote_has_one_thread_and_preloads_what_roles_need() -> None:
     async with open_zygote() as zygote:
         await spawn(zygote, "sleep")
@@ -87,6 +89,7 @@ async def test_the_zygote_has_one_thread_and_preloads_what_roles_need() -> None:
         assert all(library in maps for library in ("/zmq/", "/PIL/", "/apsw/"))
 
 
+@pytest.mark.slow
 async def test_an_end_is_reported_with_exit_code_or_signal() -> None:
     async with open_zygote() as zygote:
         assert await code_of(await spawn(zygote, "end_at_once", name="a")) == 0
@@ -115,6 +118,7 @@ async def test_a_signal_to_a_child_that_has_ended_does_nothing() -> None:
         assert await code_of(await spawn(zygote, "end_at_once", name="b")) == 0
 
 
+@pytest.mark.slow
 async def test_a_signal_sent_right_after_a_spawn_reaches_the_child() -> None:
     async with open_zygote() as zygote, trio.open_nursery() as nursery:
         nursery.start_soon(spawn, zygote, "sleep")
@@ -122,12 +126,14 @@ async def test_a_signal_sent_right_after_a_spawn_reaches_the_child() -> None:
         await zygote.signal("verifier-1", signal.SIGKILL, group=True)
 
 
+@pytest.mark.slow
 async def test_grandchildren_end_with_their_child(tmp_path: Path) -> None:
     async with open_zygote() as zygote:
         await code_of(await spawn(zygote, "leave_a_grandchild", address=str(tmp_path / "pid")))
         assert not await_gone({int((tmp_path / "pid").read_text())})
 
 
+@pytest.mark.slow
 async def test_children_end_with_a_zygote_that_is_killed() -> None:
     async with open_zygote() as zygote:
         children = [await spawn(zygote, "sleep", name="a"), await spawn(zygote, "sleep", name="b", role="deaf")]
@@ -140,6 +146,7 @@ async def test_children_end_with_a_zygote_that_is_killed() -> None:
         assert lost.ended.is_set()
 
 
+@pytest.mark.slow
 async def test_children_end_with_a_zygote_that_is_released() -> None:
     async with open_zygote() as zygote:
         child = await spawn(zygote, "sleep")
@@ -147,6 +154,7 @@ async def test_children_end_with_a_zygote_that_is_released() -> None:
     assert not await_gone({child.pid})
 
 
+@pytest.mark.slow
 def test_a_role_that_cannot_be_imported_is_reported_in_one_line_with_exit_code_78(tmp_path: Path) -> None:
     (tmp_path / "actors").mkdir()
     (tmp_path / "actors" / "__init__.py").write_text("")

@@ -36,6 +36,7 @@ def no_more_descriptors() -> Iterator[None]:
             os.close(descriptor)
 
 
+@pytest.mark.slow
 async def test_a_zygote_that_the_system_refuses_for_want_of_descriptors_is_started_once_there_are_some() -> None:
     given_up: list[GiveUp] = []
     keeper = ZygoteKeeper(RestartPolicy(SupervisorConfig()), given_up.append, unresponsive_s=30.0)

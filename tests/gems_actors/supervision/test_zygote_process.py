@@ -123,6 +123,7 @@ with forked_zygote() as process:
     assert not await_gone({int(done.stdout)})
 
 
+@pytest.mark.slow
 def test_a_process_with_other_threads_is_not_forked() -> None:
     done = run(
         """

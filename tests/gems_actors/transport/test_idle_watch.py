@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 _WATCH = """
 import os, re, sys, time, trio
 from pathlib import Path
@@ -45,7 +47,6 @@ trio.run(main)
 """
 
 
-@pytest.mark.slow
 def test_a_process_that_does_nothing_is_looked_at_less_often_than_one_that_works(tmp_path: Path) -> None:
     done = subprocess.run((sys.executable, "-c", _WATCH, str(tmp_path)), capture_output=True, text=True, check=True)
     idle, busy = map(int, done.stdout.split())

@@ -85,6 +85,7 @@ def test_a_dataset_loads_whatever_fields_the_records_have(tmp_path: Path, values
     check_metadata((row["metadata"] for row in found), tasks)
 
 
+@pytest.mark.slow
 def test_a_large_dataset_loads_whose_first_rows_have_no_skill_score_or_field(tmp_path: Path) -> None:
     import datasets
 

@@ -97,6 +97,7 @@ async def test_each_record_is_drawn_from_its_own_pictures(folder: Path) -> None:
     assert "drawn from in/blue.png, in/red.png" in page
 
 
+@pytest.mark.slow
 async def test_the_same_command_draws_nothing_again_and_one_record_once_its_file_is_there(folder: Path) -> None:
     write(folder, {"prompt": "a dog", "image": "in/red.png"}, {"prompt": "a cat", "image": "in/late.png"})
     async with open_drawing_mesh(folder, settings=SMALL) as options:
@@ -168,6 +169,7 @@ async def test_a_failed_record_has_its_pictures_in_the_form_in_which_they_were_g
     assert [{name: failure[name] for name in ("prompt", "image")} for failure in failures] == records
 
 
+@pytest.mark.slow
 async def test_with_ids_a_changed_picture_needs_consent(folder: Path) -> None:
     write(folder, {"id": "one", "prompt": "a dog", "image": "in/red.png"})
     async with open_studio(folder) as (studio, options):
@@ -182,6 +184,7 @@ async def test_with_ids_a_changed_picture_needs_consent(folder: Path) -> None:
     assert before.trajectory != after.trajectory
 
 
+@pytest.mark.slow
 async def test_a_folder_of_an_earlier_version_keeps_the_column_as_metadata(folder: Path) -> None:
     write(folder, {"prompt": "a dog", "image": "in/gone.png", "strength": "high"})
     async with open_studio(folder) as (studio, options):
@@ -197,6 +200,7 @@ async def test_a_folder_of_an_earlier_version_keeps_the_column_as_metadata(folde
     assert (row.references, row.metadata) == ((), '{"image":"in/gone.png","strength":"high"}')
 
 
+@pytest.mark.slow
 async def test_another_column_of_pictures_needs_another_folder(folder: Path) -> None:
     write(folder, {"prompt": "a dog", "source": "in/red.png"})
     async with open_studio(folder) as (studio, options):

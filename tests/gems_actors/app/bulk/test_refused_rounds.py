@@ -17,6 +17,8 @@ from gems_actors.app.picture_files import summary_lines
 from tests.gems_actors.app.meshes import open_drawing_mesh
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, open_server
 
+pytestmark = pytest.mark.slow
+
 STATUSES = (400, 403, 422, 451)
 HARD = "seven croissants, and five black elephants to the left of a flamingo"
 
@@ -39,7 +41,6 @@ def options_for(options: DrawOptions, file: Path, out: Path) -> BulkOptions:
     return BulkOptions(spec=spec_of(file, longer), file=file, out=out, router=options.router)
 
 
-@pytest.mark.slow
 async def test_a_prompt_that_is_refused_in_a_later_round_has_a_picture_and_only_one_refused_at_first_fails(
     tmp_path: Path,
 ) -> None:

@@ -54,6 +54,7 @@ def options_for(file: Path, out: Path, options: DrawOptions, part: Part | None =
     )
 
 
+@pytest.mark.slow
 async def test_a_bulk_returns_its_totals_and_the_next_run_continues(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a red dog\nthree pigs\n\nan owl\n")
     async with open_drawing_mesh(tmp_path) as options:
@@ -89,6 +90,7 @@ def hook_settings(version: str) -> tuple[str, ...]:
     return (f"{role}.actor=studio:Translator", f'{role}.version="{version}"', "loop.before_plan=translator")
 
 
+@pytest.mark.slow
 async def test_a_new_version_of_a_hook_draws_the_pictures_again_with_consent(tmp_path: Path) -> None:
     file, out = tmp_path / "prompts.txt", tmp_path / "out"
     file.write_text("a red dog\n")
@@ -133,6 +135,7 @@ async def test_a_cancelled_bulk_names_who_cancelled_it_and_how_to_continue(tmp_p
     assert view.lines[-1] == "cancelled by alice@box"
 
 
+@pytest.mark.slow
 async def test_a_redrawing_that_is_cancelled_counts_each_picture_once(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("".join(f"{number} red dogs\n" for number in range(2, 42)))
     run = run_of(tmp_path / "out")

@@ -94,6 +94,7 @@ def test_a_fit_needs_cases_of_both_answers() -> None:
     assert not can_fit([True, False] * 10)
 
 
+@pytest.mark.slow
 @needs_sklearn
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
 def test_the_command_writes_settings_that_a_mesh_file_includes(tmp_path: Path, method: str) -> None:
@@ -127,6 +128,7 @@ def test_the_command_writes_settings_that_a_mesh_file_includes(tmp_path: Path, m
     assert verify.unmet_below == 0.2, "the mesh file wins"
 
 
+@pytest.mark.slow
 @needs_sklearn
 def test_the_same_cases_give_the_same_figures_and_json_tells_them_all(tmp_path: Path) -> None:
     scored(tmp_path / "known.jsonl", 300)
@@ -137,6 +139,7 @@ def test_the_same_cases_give_the_same_figures_and_json_tells_them_all(tmp_path: 
     assert found["after"]["ece"] < found["before"]["ece"]
 
 
+@pytest.mark.slow
 @needs_sklearn
 def test_questions_without_a_score_are_asked_and_a_kind_with_few_cases_is_as_all(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = []
@@ -237,6 +240,7 @@ def test_the_line_of_a_row_of_csv_is_that_of_an_editor(tmp_path: Path) -> None:
         read_cases(tmp_path / "known.csv")
 
 
+@pytest.mark.slow
 @needs_sklearn
 def test_a_file_that_is_not_one_of_thresholds_is_not_replaced(tmp_path: Path) -> None:
     known = scored(tmp_path / "known.jsonl", 60)
@@ -253,6 +257,7 @@ def test_a_file_that_is_not_one_of_thresholds_is_not_replaced(tmp_path: Path) ->
         assert run_gems(tmp_path, "verify", "calibrate", "known.jsonl", "--out", "mine.toml").returncode == 0
 
 
+@pytest.mark.slow
 @needs_sklearn
 def test_no_file_is_written_where_no_score_tells_met_from_unmet(tmp_path: Path) -> None:
     rows = [{"image": f"{n}.png", "question": "?", "answer": n % 2, "score": 0.5, "kind": "text"} for n in range(120)]

@@ -158,6 +158,7 @@ async def test_a_repaired_answer_counts(bench: Bench) -> None:
     assert "That answer cannot be used" in bench.server.asked[1][2]["messages"][2]["content"]
 
 
+@pytest.mark.slow
 async def test_a_judge_that_always_fails_is_given_up(bench: Bench) -> None:
     bench.server.rule = lambda _: Answer(b'{"error": {"message": "no such model"}}', 404)
     with pytest.raises(JudgingError, match=r"got 0 .*no such model.*; and 1[34] more$"):

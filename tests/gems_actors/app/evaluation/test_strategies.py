@@ -9,8 +9,9 @@ import pytest
 
 from tests.gems_actors.cli.commands import run_gems
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_strategies_draw_the_images_of_their_budget_and_are_compared(tmp_path: Path) -> None:
     prompts = ["three glass owls under a sign", "five red cats left of two stone dogs"]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))

@@ -17,8 +17,9 @@ from gems_actors.errors import UsageError
 from tests.gems_actors.app.skills.fast_mesh import open_fast_mesh
 from tests.gems_actors.app.skills.laboratory import prompts
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 async def test_the_trajectories_of_a_bulk_give_evidence_and_held_out_prompts(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("\n".join(prompts(60)))
     (tmp_path / "learn").mkdir()

@@ -29,6 +29,8 @@ from tests.gems_actors.backends.diffusion.engines import (
     watched,
 )
 
+pytestmark = pytest.mark.slow
+
 LATENTS = 1e-5
 """How far latents may be from those of the stock pipeline alone, float32."""
 LEVELS = 1
@@ -148,7 +150,6 @@ def _compare(kind: str, pipeline: Watched, draw: Draw, ended: Any) -> None:
     assert (ended.pixels.to(torch.int32) - alone.pixels).abs().max() <= LEVELS
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("by_row", [False, True])
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_random_requests_are_drawn_as_by_the_stock_pipeline(kind: str, by_row: bool) -> None:
@@ -170,7 +171,6 @@ def test_random_requests_are_drawn_as_by_the_stock_pipeline(kind: str, by_row: b
     live()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("by_row", [False, True])
 def test_a_landscape_and_a_portrait_of_equal_tokens_are_both_right(kind: str, by_row: bool) -> None:
@@ -186,7 +186,6 @@ def test_a_landscape_and_a_portrait_of_equal_tokens_are_both_right(kind: str, by
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.slow
 def test_an_exact_request_equals_the_stock_pipeline_bit_by_bit(kind: str) -> None:
     pipeline = watched(kind)
     exact = Draw(3, "a red fox", 7, 64, 64, steps=4, guidance=2.5, is_alone=True)
@@ -200,7 +199,6 @@ def test_an_exact_request_equals_the_stock_pipeline_bit_by_bit(kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
-@pytest.mark.slow
 def test_an_exact_request_with_references_equals_the_stock_pipeline_bit_by_bit(kind: str) -> None:
     pipeline = watched(kind)
     for references in REFERENCES[kind]:
@@ -213,7 +211,6 @@ def test_an_exact_request_with_references_equals_the_stock_pipeline_bit_by_bit(k
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
-@pytest.mark.slow
 def test_an_exact_request_in_bfloat16_is_rounded_as_by_the_stock_pipeline(kind: str) -> None:
     pipeline = watched(kind, dtype=torch.bfloat16)
     for references in (REFERENCES[kind][0], *([] if kind in EDITORS else [()])):
@@ -223,7 +220,6 @@ def test_an_exact_request_in_bfloat16_is_rounded_as_by_the_stock_pipeline(kind: 
         assert torch.equal(pipeline.latents[0].reshape(alone.latents.shape), alone.latents)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", REFERENCES)
 @pytest.mark.parametrize("by_row", [False, True])
 def test_requests_with_and_without_references_are_right_together(kind: str, by_row: bool) -> None:
@@ -246,7 +242,6 @@ def test_requests_with_and_without_references_are_right_together(kind: str, by_r
 
 @pytest.mark.parametrize("kind", JOINING)
 @pytest.mark.parametrize("step", [0, 2])
-@pytest.mark.slow
 def test_requests_that_run_alone_after_a_failure_of_their_batch_are_right(kind: str, step: int) -> None:
     pipeline = watched(kind)
 
@@ -281,7 +276,6 @@ def test_keys_and_values_of_references_are_not_held_by_requests_that_wait_or_are
     assert (job.positive, job.negative, job.conditions, job.references, job.kept) == (None, None, None, (), {})
 
 
-@pytest.mark.slow
 def test_a_generic_pipeline_is_batched_by_call_and_draws_what_it_draws_alone() -> None:
     pipeline = watched("stable-diffusion")
     wanted = [
@@ -328,7 +322,6 @@ def test_encoding_twice_gives_the_same_embeddings(kind: str) -> None:
     assert torch.equal(first, job.positive), "the chat template is not applied twice"
 
 
-@pytest.mark.slow
 def test_the_prompt_changes_the_picture_so_that_these_tests_can_fail() -> None:
     for kind in KINDS:
         first, second = (
@@ -338,7 +331,6 @@ def test_the_prompt_changes_the_picture_so_that_these_tests_can_fail() -> None:
 
 
 @pytest.mark.parametrize("kind", REFERENCES)
-@pytest.mark.slow
 def test_the_references_change_the_picture_so_that_these_tests_can_fail(kind: str) -> None:
     draw = Draw(0, "a fox", 7, 64, 64, steps=4, guidance=2.5)
     pictures = [] if kind in EDITORS else [draw_alone(kind, draw)]

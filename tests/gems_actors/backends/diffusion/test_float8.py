@@ -16,6 +16,8 @@ from gems_actors.backends.diffusion.stepwise import StepwisePipeline
 from tests.gems_actors.backends.diffusion.engines import Watched, draw_alone, engine_of, run_all, stock
 from tests.gems_actors.backends.diffusion.tiny import BUILDERS
 
+pytestmark = pytest.mark.slow
+
 FP8 = Load("model", "cpu", "", quantization="fp8")
 
 
@@ -27,7 +29,6 @@ def quantized(kind: str) -> StepwisePipeline:
 
 
 @pytest.mark.parametrize("kind", ["z-image", "qwen-image", "qwen-image-21"])
-@pytest.mark.slow
 def test_quantized_weights_draw_another_picture_and_exact_requests_the_original_one(kind: str) -> None:
     pipeline = Watched(quantized(kind))
     draws = [Draw(id_, "a red fox", 7, 64, 64, steps=3, guidance=2.5, is_alone=id_ == 1) for id_ in range(2)]

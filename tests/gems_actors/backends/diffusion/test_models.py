@@ -132,6 +132,7 @@ async def test_without_torch_the_error_names_the_extra(tmp_path: Path, monkeypat
     )
 
 
+@pytest.mark.slow
 def test_the_actor_s_process_imports_no_torch() -> None:
     program = "import actors.generator, gems_actors.backends.diffusion.models, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-P", "-c", program], capture_output=True, text=True, check=True)

@@ -86,6 +86,7 @@ async def test_a_picture_that_cannot_be_read_fails_with_the_reason() -> None:
         assert await reader.read(b"OPEN") == ("OPEN",)
 
 
+@pytest.mark.slow
 async def test_a_caller_that_gives_up_does_not_confuse_the_answers() -> None:
     async with open_ocr(FRAGILE) as reader:
         with trio.move_on_after(0.5):

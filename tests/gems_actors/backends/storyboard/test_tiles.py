@@ -55,6 +55,7 @@ def test_tiles_are_read_after_being_encoded_again(side_px: int) -> None:
         assert misreadings(first, side_px) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_picture", [6, 9])
 def test_the_tiles_of_crowded_pictures_are_read_after_being_encoded_again(per_picture: int) -> None:
     for first in range(per_picture, len(NAMES), 150):

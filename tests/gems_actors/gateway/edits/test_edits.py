@@ -174,6 +174,7 @@ def data_url(data: bytes) -> str:
     return f"data:image/png;base64,{b64encode(data).decode()}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_data", [True, False])
 async def test_a_job_is_drawn_from_pictures_in_its_body(as_data: bool, tmp_path: Path) -> None:
     async with open_painted_door(tmp_path, "draw.width_px=96", "draw.height_px=96") as (door, painter):
@@ -195,6 +196,7 @@ async def test_a_job_is_drawn_from_pictures_in_its_body(as_data: bool, tmp_path:
             assert await painter.blobs.get(given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "text"),
     [

@@ -139,6 +139,7 @@ async def test_events_tell_each_round_and_go_on_where_a_client_was_cut_off(tmp_p
             assert (name, snapshot["status"]) == ("job.snapshot", "completed")
 
 
+@pytest.mark.slow
 async def test_a_gateway_that_is_replaced_goes_on_with_its_jobs(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path) as (door, painter), door.http() as http:
         painter.held_prompts = {"cat 1", "cat 2"}

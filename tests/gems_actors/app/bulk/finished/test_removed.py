@@ -12,6 +12,7 @@ from gems_actors.errors import GemsError
 from tests.gems_actors.app.bulk.finished.bench import EQUAL, PROMPTS, Lines, open_bench
 
 
+@pytest.mark.slow
 async def test_pictures_whose_record_is_gone_leave_the_dataset_and_return_with_it(tmp_path: Path) -> None:
     async with open_bench(tmp_path, EQUAL) as bench:
         before, pictures = bench.rows(), bench.pictures()
@@ -76,6 +77,7 @@ async def test_a_shard_removes_only_pictures_of_its_own(tmp_path: Path) -> None:
         assert [row.prompt for row in bench.rows()] == PROMPTS[:1]
 
 
+@pytest.mark.slow
 async def test_a_kill_between_row_and_picture_loses_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_bench(tmp_path) as bench:
         pictures = {Path(name).name for name in bench.pictures()}

@@ -29,6 +29,7 @@ async def test_a_run_spends_its_images_and_never_more(tmp_path: Path) -> None:
     assert {picture.ending.outcome for picture in world.kept.values()} == {"all_met", ELSEWHERE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tasks_of_wave", [ONE_WAVE, MANY_WAVES])
 @pytest.mark.parametrize("in_flight", [1, 7, 500])
 async def test_decisions_depend_neither_on_the_order_of_the_answers_nor_on_how_many_are_in_flight(
@@ -52,6 +53,7 @@ async def test_decisions_depend_neither_on_the_order_of_the_answers_nor_on_how_m
     assert decisions[0] == decisions[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tasks_of_wave", [ONE_WAVE, MANY_WAVES])
 @pytest.mark.parametrize("stop_after", [1, 40, 64, 90, 131, 170, 230, 290])
 async def test_a_run_that_is_killed_decides_as_if_it_had_never_been(

@@ -65,6 +65,7 @@ class Generator(Actor):
         return {"busy_share": 0.5}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("window", "tasks"), [(2, 32), (10, 40), (60, 80)])
 async def test_tasks_in_flight_follow_what_the_server_behind_a_generator_takes(window: int, tasks: int) -> None:
     class Asking(Actor):
@@ -82,6 +83,7 @@ async def test_tasks_in_flight_follow_what_the_server_behind_a_generator_takes(w
         assert limit.limiter.total_tokens == tasks
 
 
+@pytest.mark.slow
 async def test_tasks_in_flight_follow_the_generators_unless_their_number_is_fixed() -> None:
     async with open_test_mesh(Generator) as mesh, open_background() as nursery:
         free, fixed = TaskLimit(None), TaskLimit(3)

@@ -76,6 +76,7 @@ def chat_at(port: int, *more: str) -> tuple[str, ...]:
     return ("chat.backend=openai", f"chat.url=http://127.0.0.1:{port}/v1", *more)
 
 
+@pytest.mark.slow
 async def test_a_run_waits_until_its_servers_are_ready_and_says_what_it_waits_for() -> None:
     port, lines = free_port(), list[str]()
     config = load_config(None, settings=chat_at(port))
@@ -100,6 +101,7 @@ async def test_a_run_waits_until_its_servers_are_ready_and_says_what_it_waits_fo
     assert lines[0].startswith(f"waiting up to 600 s for servers: {url}: ConnectError")
 
 
+@pytest.mark.slow
 async def test_a_run_stops_when_no_server_is_ready_in_time() -> None:
     first, second = free_port(), free_port()
     overrides = chat_at(first, f'chat.fallbacks=[{{url="http://127.0.0.1:{second}/v1"}}]')
@@ -224,6 +226,7 @@ async def test_the_end_of_a_run_leaves_tasks_that_wait_for_servers_undone() -> N
                 await servers.keep_asking(answering(outage()))
 
 
+@pytest.mark.slow
 async def test_a_run_with_a_mesh_that_finds_no_server_fails_no_task(tmp_path: Path) -> None:
     file, out = tmp_path / "prompts.txt", tmp_path / "out"
     file.write_text("a red dog\n" * MAX_FAILURES)

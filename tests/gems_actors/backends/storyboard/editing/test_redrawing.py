@@ -84,6 +84,7 @@ def test_one_claim_is_put_right_and_nothing_else_is_changed(story: bytes, claims
     assert answers([asked, kept, *others], edited(instruction, story), [story]) == ["yes"] * (2 + len(others))
 
 
+@pytest.mark.slow
 def test_a_text_goes_with_the_sign_that_it_is_on(story: bytes) -> None:
     found = seen(edited("Remove the poster.", story, seed=2))
     assert (found.texts, "poster" in {card.name for card in found.cards}) == ((), False)
