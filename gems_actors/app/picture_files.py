@@ -10,7 +10,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -241,26 +241,67 @@ def check_writable(folder: Path) -> None:
         raise OutputError(f"{folder}: expected a folder to write into, got: {os_reason(error)}") from error
 
 
-def write_whole(path: Path, data: bytes, *, is_only_writer: bool = False) -> None:
-    """Write a file atomically and durably: after a power cut it is complete or not there.
+class PartFile:
+    """A file that is written, and takes its place once it is durable.
 
     A process that is killed meanwhile leaves a part next to the file. With `is_only_writer`, which is for folders that
-    are locked, the next call for the same file replaces that part.
+    are locked, the next one for the same file replaces that part.
+    """
+
+    def __init__(self, path: Path, data: bytes, *, is_only_writer: bool = False) -> None:
+        """Write the data.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        self._path, self._size_bytes = path, len(data)
+        self._part = path.with_name(f".{path.name[:200]}.{'part' if is_only_writer else os.urandom(4).hex()}")
+        with self._removed_on_failure():
+            self._file = self._part.open("wb" if is_only_writer else "xb")
+            try:
+                self._file.write(data)
+                self._file.flush()
+            except OSError:
+                self._close()
+                raise
+
+    def finish(self) -> None:
+        """Put the file in its place: after a power cut it is complete or not there.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        with self._removed_on_failure():
+            try:
+                os.fsync(self._file.fileno())
+            finally:
+                self._close()
+            self._part.replace(self._path)
+
+    def _close(self) -> None:
+        with suppress(OSError):  # what could not be written is reported already
+            self._file.close()
+
+    @contextmanager
+    def _removed_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            with suppress(OSError):
+                self._part.unlink(missing_ok=True)
+            hint = "; its folder may have been removed" if error.errno == errno.ENOENT else ""
+            raise OutputError(
+                f"{self._path}: expected to write {self._size_bytes} bytes, got: {os_reason(error)}{hint}"
+            ) from error
+
+
+def write_whole(path: Path, data: bytes, *, is_only_writer: bool = False) -> None:
+    """Write a file atomically and durably, as `PartFile` does.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    part = path.with_name(f".{path.name[:200]}.{'part' if is_only_writer else os.urandom(4).hex()}")
-    try:
-        with part.open("wb" if is_only_writer else "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        hint = "; its folder may have been removed" if error.errno == errno.ENOENT else ""
-        raise OutputError(f"{path}: expected to write {len(data)} bytes, got: {os_reason(error)}{hint}") from error
+    PartFile(path, data, is_only_writer=is_only_writer).finish()
 
 
 def encode_json(tree: Any) -> str:

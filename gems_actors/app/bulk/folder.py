@@ -27,7 +27,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -41,7 +41,8 @@ from gems_actors.app.bulk.rows import DrawnTask, Row, lines_of, rows_of
 from gems_actors.app.bulk.run_spec import RunSpec, check_run, read_run, remembering
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.app.bulk.totals import FailureClass, add_failure
-from gems_actors.app.picture_files import OutputError, write_whole
+from gems_actors.app.picture_files import OutputError, PartFile, write_whole
+from gems_actors.errors import BlobError
 from gems_actors.files import os_reason
 from gems_actors.locks import LockHeldError, hold_lock
 from gems_actors.os_process import FileAccess
@@ -91,6 +92,15 @@ class _Session(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+class _Written(NamedTuple):
+    """A picture that is written and has yet to take its place."""
+
+    row: Row
+    rows: list[Row]
+    spent: bytes
+    file: PartFile
+
+
 class BulkFolder:
     """A folder that this process may fill; made by `open_bulk_folder`."""
 
@@ -133,44 +143,82 @@ class BulkFolder:
         )
         self.run = run
 
-    def keep_picture(self, drawn: DrawnTask, read: Callable[[ImageRef], bytes]) -> Row:
-        """Write a picture with its metadata, and its row; call it from a thread. `read` returns the bytes of an image.
+    def keep_pictures(
+        self, drawn: Sequence[DrawnTask], read: Callable[[ImageRef], bytes]
+    ) -> list[Row | OutputError | BlobError]:
+        """Write pictures with their metadata, and their rows; call it from a thread.
+
+        Args:
+            drawn: finished tasks; what they have in common, such as commits of the disk, is done once.
+            read: returns the bytes of an image.
+
+        Returns:
+            The row of each task, or why it has none: a `PictureError` if an image cannot be decoded, an `OutputError`
+            if a file cannot be written, and a `BlobError` if an image cannot be read.
 
         Raises:
-            PictureError: an image cannot be decoded.
-            OutputError: a file cannot be written.
-            BlobError: an image cannot be read.
+            OutputError: no file can be written.
         """
         self.check_in_place()
-        picture = drawn.picture
-        row = self._row_of(drawn, file_name_of(drawn.task, drawn.sample, self.run.pictures))
-        is_redrawn = self.ledger.has(row.ref, row.sample)
-        texts = picture_files.texts_of(picture, seed=drawn.seed, model=row.models["image"])
-        data = self._encode(picture.best.image, read, texts)  # before anything is replaced: it may be impossible
-        for attempt in picture.attempts if is_redrawn and self.run.attempts else ():
+        found: dict[int, Row | OutputError | BlobError] = {}
+        written: dict[int, _Written] = {}
+        for place, each in enumerate(drawn):
+            try:
+                if self.ledger.has(each.task.ref, each.sample):
+                    found[place] = self._keep_again(each, read)
+                else:
+                    row, data = self._encoded(each, read)
+                    lines = self._lines_of(each, row, read)
+                    written[place] = _Written(row, *lines, self._part_of(row.file_name, data))
+            except (OutputError, BlobError) as error:
+                found[place] = error
+        for place in [*written]:
+            try:
+                written[place].file.finish()
+            except OutputError as error:
+                del written[place]
+                found[place] = error
+        if written:  # readers of the folder must find no row without its picture
+            _append(self._spent, b"\n".join(each.spent for each in written.values()), self.path)
+            self.keep_rows([row for each in written.values() for row in each.rows])
+            found |= {place: each.row for place, each in written.items()}
+        return [found[place] for place in range(len(drawn))]
+
+    def _keep_again(self, drawn: DrawnTask, read: Callable[[ImageRef], bytes]) -> Row:
+        """Replace a picture of the folder and its row."""
+        row, data = self._encoded(drawn, read)  # before anything is replaced: it may be impossible
+        for attempt in drawn.picture.attempts if self.run.attempts else ():
             read(attempt.image)
-        if is_redrawn:  # a row without its picture is ignored: no kill may leave it with another drawing's picture
-            (self.path / "dataset" / row.file_name).unlink(missing_ok=True)
+        # a row without its picture is ignored: no kill may leave it with another drawing's picture
+        (self.path / "dataset" / row.file_name).unlink(missing_ok=True)
+        rows, spent = self._lines_of(drawn, row, read)
+        _append(self._spent, spent, self.path)
+        self.keep_rows(rows)
+        os.fsync(self._metadata)
+        self._part_of(row.file_name, data).finish()
+        return row
+
+    def _encoded(self, drawn: DrawnTask, read: Callable[[ImageRef], bytes]) -> tuple[Row, bytes]:
+        """Return the row of a task and the file of its picture."""
+        row = self._row_of(drawn, file_name_of(drawn.task, drawn.sample, self.run.pictures))
+        texts = picture_files.texts_of(drawn.picture, seed=drawn.seed, model=row.models["image"])
+        return row, self._encode(drawn.picture.best.image, read, texts)
+
+    def _lines_of(self, drawn: DrawnTask, row: Row, read: Callable[[ImageRef], bytes]) -> tuple[list[Row], bytes]:
+        """Write the attempts that were not chosen, and return the rows of a task and the line of its cost."""
         rows = [row]
         if self.run.attempts:
-            rows = [*self._keep_others(drawn, row, read), dataset_rows.attempt_row(row, picture.best, chosen=True)]
-        key = f"{int(row.key, 16) ^ drawn.reopened.reopenings:x}"
+            chosen = dataset_rows.attempt_row(row, drawn.picture.best, chosen=True)
+            rows = [*self._keep_others(drawn, row, read), chosen]
         spent = SpentRow(
             index=row.index,
             sample=row.sample,
             task=row.task,
-            key=key,
+            key=f"{int(row.key, 16) ^ drawn.reopened.reopenings:x}",
             spent=drawn.spent,
             calls_by_image=drawn.calls_by_image,
         )
-        _append(self._spent, msgspec.json.encode(spent), self.path)
-        if is_redrawn:
-            self.keep_rows(rows)
-            os.fsync(self._metadata)
-        self._write(row.file_name, data)
-        if not is_redrawn:  # readers of the folder must find no row without its picture
-            self.keep_rows(rows)
-        return row
+        return rows, msgspec.json.encode(spent)
 
     def keep_rows(self, rows: Sequence[Row]) -> None:
         """Append rows; those whose pictures do not exist yet do not count.
@@ -197,7 +245,7 @@ class BulkFolder:
             ending = msgspec.structs.replace(picture.ending, best_round=attempt.round, best_candidate=attempt.candidate)
             as_chosen = msgspec.structs.replace(picture, ending=ending)
             texts = {"parameters": picture_files.parameters_of(as_chosen, row.models["image"])}
-            self._write(file_name, self._encode(attempt.image, read, texts))
+            self._part_of(file_name, self._encode(attempt.image, read, texts)).finish()
             attempt_as_row = self._row_of(replace(drawn, picture=as_chosen), file_name)
             yield dataset_rows.attempt_row(attempt_as_row, attempt, chosen=False)
 
@@ -210,10 +258,15 @@ class BulkFolder:
     def _encode(self, image: ImageRef, read: Callable[[ImageRef], bytes], texts: dict[str, str]) -> bytes:
         return picture_files.picture_of(read(image), image.media_type, self.run.pictures, texts)
 
-    def _write(self, file_name: str, data: bytes) -> None:
+    def _part_of(self, file_name: str, data: bytes) -> PartFile:
         target = self.path / "dataset" / file_name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(target, data, is_only_writer=True)
+        try:
+            return PartFile(target, data, is_only_writer=True)
+        except OutputError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        target.parent.mkdir(parents=True, exist_ok=True)  # rarely: a folder takes many pictures
+        return PartFile(target, data, is_only_writer=True)
 
     def keep_failure(self, task: Task | BadTask, sample: int, class_: str, reason: str) -> None:
         """Write why a task has no picture.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 import msgspec
-import trio
 
 from gems_actors.app.bulk.images.places import FreePlace
 from gems_actors.app.bulk.reading.references import KeptReferences
 from gems_actors.app.bulk.recipe import check_hooks
 from gems_actors.app.bulk.reopening import find_standing, reopen
 from gems_actors.app.bulk.rows import DrawnTask, Reopened, Row
+from gems_actors.app.bulk.running.keeping import PictureKeeper
 from gems_actors.app.bulk.running.limits import Cost
 from gems_actors.app.bulk.running.opening import OpenBulk
 from gems_actors.app.bulk.running.servers import LeftUndoneError
@@ -35,6 +35,7 @@ class TaskDrawer:
         self._bulk, self._watch = bulk, watch
         self._mesh, self._blobs = connection.mesh, connection.blobs
         self._references = KeptReferences(bulk.feed.sources)
+        self._keeper = PictureKeeper(bulk.folder, self._blobs.get_from_thread, lambda: bulk.progressing.in_flight)
         self._budget = budget_of(bulk.config)
 
     async def draw(self, task: Task, sample: int, key: str, place: FreePlace) -> None:
@@ -108,8 +109,7 @@ class TaskDrawer:
         models, skill_digest = bulk.recipe.models, bulk.recipe.skills.get(picture.skill or "", "")
         check_hooks(picture, models)
         drawn = DrawnTask(task, request.sample, key, picture, models, request.seed, skill_digest, reopened)
-        keep = partial(bulk.folder.keep_picture, drawn, self._blobs.get_from_thread)
-        return drawn, await bulk.servers.stop_at_bad_disk(partial(trio.to_thread.run_sync, keep))
+        return drawn, await bulk.servers.stop_at_bad_disk(partial(self._keeper.keep, drawn))
 
     def fail_record(self, record: BadTask) -> None:
         """Note that a record cannot be drawn."""

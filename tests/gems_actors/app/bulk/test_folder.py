@@ -50,7 +50,11 @@ def keep(
     picture: Picture = PICTURE,
     color: tuple[int, int, int] = (0, 0, 0),
 ) -> Row:
-    return folder.keep_picture(DrawnTask(task, sample, key(task, seed), picture, MODELS, seed), lambda ref: png(color))
+    drawn = DrawnTask(task, sample, key(task, seed), picture, MODELS, seed)
+    (kept,) = folder.keep_pictures([drawn], lambda ref: png(color))
+    if isinstance(kept, Exception):
+        raise kept
+    return kept
 
 
 def fill(path: Path, picture: Picture = PICTURE) -> None:
