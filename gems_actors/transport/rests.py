@@ -15,9 +15,13 @@ from typing import Final
 
 from protocol.envelope import Kind, Lane
 
-MAX_REST_S: Final = 0.02
+MAX_REST_S: Final = 0.05
 _SHARE: Final = 8
 """One message gathers for each so many requests in flight."""
+_REST_S: Final = 0.02
+"""Longest rest with up to a hundred requests in flight: a device that they only just keep busy must not wait."""
+_REST_S_EACH: Final = 0.0002
+"""Longest rest with more of them, for each: the more, the longer each waits for the device anyway."""
 _LEAST_TOGETHER: Final = 2
 """Messages below which resting would bring nothing together."""
 _LONGEST_GAP_S: Final = 0.02
@@ -60,5 +64,6 @@ class Rests:
         """Return how long to rest before reading on, with some requests in flight; 0 unless all lately were bulk."""
         if not self._is_bulk or self._noted_at - self._interactive_at < _INTERACTIVE_S:
             return 0.0
-        rest_s = min(in_flight // _SHARE * self._gap_s, MAX_REST_S)
+        longest_s = min(max(_REST_S, _REST_S_EACH * in_flight), MAX_REST_S)
+        rest_s = min(in_flight // _SHARE * self._gap_s, longest_s)
         return rest_s if rest_s >= _LEAST_TOGETHER * self._gap_s else 0.0

@@ -43,6 +43,13 @@ def test_the_more_requests_are_in_flight_the_more_messages_gather() -> None:
     assert rests.rest_s(10_000) == MAX_REST_S
 
 
+def test_a_rest_is_short_where_a_device_is_only_just_kept_busy() -> None:
+    rests = rests_after(BULK, count=100, gap_s=0.004)
+    assert [rests.rest_s(count) for count in (64, 100, 200, 250, 10_000)] == pytest.approx(
+        [0.02, 0.02, 0.04, 0.05, 0.05]
+    )
+
+
 def test_where_few_requests_are_in_flight_none_waits_for_another_one() -> None:
     rests = rests_after(BULK, count=100, gap_s=0.0005)
     assert rests.rest_s(16)
