@@ -231,8 +231,10 @@ PROMPTS = {
 @pytest.mark.parametrize("steps", [None, 8])
 @pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
 def test_public_readers_read_prompt_negative_seed_steps_size_and_model(
-    format_: PictureFormat, steps: int | None, prompt: str
+    format_: PictureFormat, steps: int | None, prompt: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # It remembers the last picture by its place in memory, which the next one may have.
+    monkeypatch.setattr("sd_parsers.extractors._jpeg_usercomment._image_id", None)
     attempts = tuple(structs.replace(attempt, prompt=prompt) for attempt in PICTURE.attempts)
     settings = DrawSettings(steps=steps, negative_prompt="blurry, dark" if steps else None)
     picture = structs.replace(PICTURE, attempts=attempts, settings=settings)
