@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gems_actors.backends.storyboard.claims import ask
+from gems_actors.backends.storyboard.claims import ask, parse_claim, state
 from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.scene import claims_of
 
@@ -20,14 +20,16 @@ def questions_of(prompt: str) -> set[str]:
     return {ask(claim, scene) for claim in claims_of(scene)}
 
 
+PARAGRAPH = (
+    "An old lighthouse with a red door stands on a rocky cliff. Two gray gulls perch on a wooden fence, and a "
+    "small boat is tied to a rusty iron ring far below, as if somebody might return for it. The door is closed. "
+    "There are no people. The keeper wears a blue coat and holds a brass lantern, a memory of storms "
+    "or of better times."
+)
+
+
 def test_a_paragraph_asks_for_what_it_plainly_names_and_for_nothing_else() -> None:
-    prompt = (
-        "An old lighthouse with a red door stands on a rocky cliff. Two gray gulls perch on a wooden fence, and a "
-        "small boat is tied to a rusty iron ring far below, as if somebody might return for it. The door is closed. "
-        "There are no people. The keeper wears a blue coat and holds a brass lantern, a memory of storms "
-        "or of better times."
-    )
-    assert questions_of(prompt) == {
+    assert questions_of(PARAGRAPH) == {
         "Is there a lighthouse in the image?",
         "Is the lighthouse old?",
         "Is there a door in the image?",
@@ -51,6 +53,12 @@ def test_a_paragraph_asks_for_what_it_plainly_names_and_for_nothing_else() -> No
         "Is the keeper wearing the coat?",
         "Is there a brass lantern in the image?",
     }
+
+
+def test_claims_of_prose_survive_as_questions_and_as_clauses() -> None:
+    scene = parse_scene(PARAGRAPH)
+    for claim in claims_of(scene):
+        assert (parse_claim(ask(claim, scene)), parse_claim(state(claim, scene))) == (claim, claim)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +133,7 @@ def test_what_prose_does_not_plainly_say_is_no_thing(sentence: str, noun: str) -
         ("The tower is twice as long as the keeper is tall.", "Is the keeper tall?"),
         ("A stand offers a bowl of dipping sauces.", "Are the sauces dipping?"),
         ("A ship is on the right side of the ocean.", "Is the ship to the right of the ocean?"),
+        ("An artist is painting at an easel.", "Is the artist painting at the easel?"),
         ("Stones are stacked into a tower.", "Are the stones stacked into the tower?"),
     ],
 )

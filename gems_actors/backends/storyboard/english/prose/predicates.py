@@ -12,7 +12,7 @@ from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
 from gems_actors.backends.storyboard.english.verbs import TAKING_FORMS, is_past
 from gems_actors.backends.storyboard.english.vocabulary import COMPARATIVES, STATES, VACUOUS
 from gems_actors.backends.storyboard.scene import RelationKind
-from gems_actors.backends.storyboard.words import PLACES, is_participle
+from gems_actors.backends.storyboard.words import NOUNS_IN_ING, PLACES, is_participle
 
 _UNSURE_PLACES: Final = frozenset(("between", "in between", "into", "on the left side of", "on the right side of"))
 _BESIDE: Final = frozenset(("left of", "right of"))
@@ -94,6 +94,8 @@ class PredicateReader:
         is_beside_scene = PLACES.get(place) in _BESIDE and target.split()[-1] in SCENES
         if place in _UNSURE_PLACES or is_beside_scene or not {name, target} <= self._found.things.keys():
             return
+        if verb in NOUNS_IN_ING and place:
+            return  # `the artist painting at the easel` could be a painting
         if is_past(verb):
             if not place or (place in {"with", "by"} and verb not in COVERED):
                 return
