@@ -96,9 +96,6 @@ class ClauseReader(Things):
             return self._likeness(at)
         if word in PRONOUNS:
             return self._pronoun(at)
-        if word in {"one", "ones"} and self._is_pronominal(at):
-            self.lose(is_subject=True)  # `the younger one decorates a tower`
-            return at + 1
         if self._is_passed_verb(at):
             self.has_predicate = True
             self.lose()
@@ -128,11 +125,6 @@ class ClauseReader(Things):
             return True
         return False
 
-    def _is_pronominal(self, at: int) -> bool:
-        """Return whether `one` stands for a noun: `the younger one`, `the middle one`, `each one`."""
-        before = self.tokens.at(at - 1)
-        return is_plain_adjective(before) or before in {"each", "the", "this"} or self.tokens.at(at - 2) == "the"
-
     def _end_of_sentence(self, at: int) -> int:
         while self.tokens.at(at) != ".":
             at += 1
@@ -143,8 +135,6 @@ class ClauseReader(Things):
         self.lose()
         if self.tokens.at(at - 1) == "of" and number_of(self.tokens.at(at + 1)) is not None:
             return at + 2  # `a boy of about ten`
-        if number_of(self.tokens.at(at + 1)) is not None and self.tokens.at(at) in {"about", "than"}:
-            return at + 1
         return max(self.phrases.read(at + 1)[1], at + 1)
 
     def _is_passed_verb(self, at: int) -> bool:
@@ -194,9 +184,6 @@ class ClauseReader(Things):
         if word == "as" and (end := self._comparison_end(at)):
             self.lose()
             return end
-        if word == "but" and self.tokens.at(at - 1) in {"everything", "anything", "everyone", "all"}:
-            self.lose()
-            return self.end_of_clause(at + 1)
         if word == "," and (end := self._apposition(at)):
             return end
         if pending is not None and pending.word == "between" and pending.first and word == "and":

@@ -89,7 +89,6 @@ class Things(Predicates):
         """Take a noun phrase as a thing, or pass by what names none; return the index after it."""
         phrase, after = self.phrases.read(at)
         word = self.tokens.at(at)
-        is_cut_short = self.phrases.is_unknown_verb(at, after)
         is_verbal_noun = word in NOUNS_IN_ING and self.named_until == at
         if phrase is not None and (is_verbal_noun or self._is_verb(phrase, at, after) or self._is_colour(at, after)):
             self.lose()  # `a queen painting white roses`
@@ -98,13 +97,10 @@ class Things(Predicates):
             if after > at + 1 or (is_content(word) and not is_adverb(word)):
                 before = self.tokens.at(at - 1)
                 self.lose(is_subject=self.pending is None and (at == 0 or before in JOINTS | {".", ";"}))
-            return max(after + is_cut_short, at + 1)
+            return max(after, at + 1)
         if self.is_denied(phrase, at, after) or self._is_passed_by(phrase, at, after):
             return after
         self._name(phrase, at, after)
-        if is_cut_short:
-            self.lose()
-            return after + 1
         return after
 
     def _is_passed_by(self, phrase: Phrase, at: int, after: int) -> bool:
