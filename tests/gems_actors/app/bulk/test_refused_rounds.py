@@ -20,7 +20,7 @@ from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, op
 pytestmark = pytest.mark.slow
 
 STATUSES = (400, 403, 422, 451)
-HARD = "seven croissants, and five black elephants to the left of a flamingo"
+HARD = "seven croissants, and five black elephants to the left of a sign that says"
 
 
 def refusing(fields: dict[str, Any]) -> Answer:
@@ -45,7 +45,7 @@ async def test_a_prompt_that_is_refused_in_a_later_round_has_a_picture_and_only_
     tmp_path: Path,
 ) -> None:
     file, out = tmp_path / "prompts.txt", tmp_path / "out"
-    hard = [f"{HARD} beside a sign that says {status}" for status in STATUSES]
+    hard = [f"{HARD} {status}" for status in STATUSES]
     file.write_text("\n".join([*hard, "a dragon", "a red dog"]) + "\n")
     with open_server(ScriptedServer(refusing)) as server:
         async with open_drawing_mesh(tmp_path, settings=image_settings(server)) as options:

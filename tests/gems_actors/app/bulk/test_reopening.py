@@ -26,7 +26,7 @@ from tests.gems_actors.app.bulk.test_refused_rounds import HARD, image_settings,
 from tests.gems_actors.app.meshes import open_drawing_mesh
 from tests.gems_actors.backends.servers import Answer, ScriptedServer, drawn, open_server
 
-PROMPTS = f"{HARD} beside a sign that says A\n{HARD} beside a sign that says C\na red dog\n"
+PROMPTS = f"{HARD} A\n{HARD} C\na red dog\n"
 
 
 def rows_by_prompt(out: Path) -> Mapping[str, Row]:
