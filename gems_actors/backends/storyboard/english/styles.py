@@ -115,6 +115,9 @@ _IN_MEDIUM = re.compile(
     rf"((?:[\w-]+ ){{0,2}}?(?:{_STYLE}))(?: look| style)?|(?:in|as an?) ((?:{_MEDIUM})))(?= ?(?:[,.;\n]|$))",
     re.IGNORECASE,
 )
+_SUPPOSING: Final = frozenset(
+    _listed("or, must, might, may, could, would, if, like, unlike, perhaps, maybe, never, not")
+)
 _BEFORE_STYLE = re.compile(r"^(?:(?:the|an?|its?|this|his|her|their|one|two|three|[a-z]+ly)(?: |$))*")
 _SETTING = re.compile(rf"\b(?:{'|'.join(_SETTINGS)})\b", re.IGNORECASE)
 _SHADE_OF_SETTING = re.compile(r" (?:pouring|falling|heavy|light|deep|bright|clear|warm|cold|hot|crisp),?(?= )")
@@ -176,11 +179,20 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
     return _IN_MEDIUM.sub(take_one, _SEGMENT.sub(take_list, text)), styles, unread
 
 
+def _is_hedged(match: re.Match[str]) -> bool:
+    """Return whether a sentence leaves a setting open: `it must be early in the morning or late in the evening`."""
+    before = re.split(r"[.;:!?\n]", match.string[: match.start()])[-1].lower()
+    is_one_of_two = match.string[match.end() :].lower().startswith(" or ")
+    return is_one_of_two or not _SUPPOSING.isdisjoint(re.findall(r"[\w'-]+", before))
+
+
 def take_settings(text: str) -> tuple[str, list[str]]:
     """Return the text without time and weather, and these."""
     settings: list[str] = []
 
     def take(match: re.Match[str]) -> str:
+        if _is_hedged(match):
+            return match[0]
         setting = _SHADE_OF_SETTING.sub("", match[0].lower())
         setting = re.sub(r"^(?:at|by|during the) night ?(?:time)?$", "at night", setting)
         setting = re.sub(r"^in (?:the )?(winter|summer|autumn)(?:time)?$", r"in \1", setting)

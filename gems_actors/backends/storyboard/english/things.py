@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from gems_actors.backends.storyboard.english.kinds import BODY_PARTS
 from gems_actors.backends.storyboard.english.naming import is_known_noun
 from gems_actors.backends.storyboard.english.phrases import Phrase
 from gems_actors.backends.storyboard.english.predicates import Predicates
-from gems_actors.backends.storyboard.english.sentence import acts
+from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
 from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, is_content
 from gems_actors.backends.storyboard.english.verbs import (
     BASES,
@@ -124,6 +125,11 @@ class Things(Predicates):
         is_aim = self.tokens.at(at - 2) == "to" and before in BASES and not self.tokens.is_used[at - 1]
         if is_formation or is_aim:  # `running to catch a bus`
             self.lose()
+            return True
+        is_on_own_part = self.pending is not None and self.pending.word.endswith(" on") and opening == "one"
+        if self.pending is not None and is_on_own_part and not kinds_of(phrase.thing.name).isdisjoint(BODY_PARTS):
+            self.tokens.doubt(self.pending.span[0], after)
+            self.lose()  # `a flamingo standing on one leg`
             return True
         is_of_unread = self.pending is None and self._is_of_unread(at)
         if is_elsewhen or is_of_unread or self._is_missing(phrase, after) or self._is_of_the_picture(phrase, after):

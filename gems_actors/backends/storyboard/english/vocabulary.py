@@ -94,8 +94,8 @@ COMPOUNDS: Final = word_set(
     "light-switch first-aid soft-toy sweet-potato double-decker traffic-light lawn-mower carving-knife open-air "
     "full-moon old-town watering-can drinking-fountain vending-machine shopping-cart shopping-bag sailing-boat "
     "spinning-wheel measuring-tape stepping-stone hiking-boot riding-hood knitting-needle whipped-cream "
-    "marching-band high-street high-seas high-sea high-school high-chair high-rise wine-glass reading-glasses "
-    "magnifying-glass safety-glasses"
+    "stained-glass marching-band high-street high-seas high-sea high-school high-chair high-rise wine-glass "
+    "reading-glasses magnifying-glass safety-glasses"
 )
 """Compound nouns that begin with what is otherwise an adjective, a material or a participle."""
 VACUOUS: Final = word_set(

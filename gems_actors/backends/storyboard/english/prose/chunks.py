@@ -28,7 +28,15 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     is_adverb,
     is_superlative,
 )
-from gems_actors.backends.storyboard.words import colour_of, is_participle, number_of, singular, surface_of, word_set
+from gems_actors.backends.storyboard.words import (
+    COLOURS,
+    colour_of,
+    is_participle,
+    number_of,
+    singular,
+    surface_of,
+    word_set,
+)
 
 Kind = Literal[
     "thing", "place", "be", "have", "verb", "participle", "joint", "adverb", "relative", "there", "of", "other"
@@ -53,6 +61,19 @@ _PICTURES: Final = word_set("portrait photograph photo painting poster illustrat
 """What `the portrait` at the beginning of a sentence says of the picture itself."""
 _PARTS: Final = WHOLES | word_set("edge middle center centre top bottom corner end base foot rim surface heart tip")
 """Heads after which `of` names the thing that they are a part of."""
+_SHOPS: Final = word_set("shop store market fair stall boutique dealer")
+_SOLD: Final = word_set("antique vintage organic electric digital classic")
+"""What is said of goods, and not of the shop that sells them."""
+_OF_FIRST_NOUN: Final = word_set(
+    "fresh raw dried roasted frozen hot cold fried baked grilled sweet sour spicy wild organic antique vintage used "
+    "live fast stuffed precious natural medical industrial"
+)
+"""What of a name of two nouns may be said of the first one: `a fresh fruit stand`."""
+_GOODS: Final = word_set(
+    "wine tea coffee pepper bean rice rose onion cabbage light meat chocolate sugar oil grape apple lentil chili lead "
+    "velvet brick stone wood gold leather ink paint thread"
+)
+"""First nouns of names, to which a colour belongs before them: `a red wine glass`, `a white chocolate bar`."""
 _UNREAL: Final = word_set(
     "imaginary imagined imagery hidden unseen invisible absent missing former would-be fake potential possible future "
     "past fictional nonexistent virtual unknown typical traditional-style figurative metaphorical such certain"
@@ -60,7 +81,7 @@ _UNREAL: Final = word_set(
 _RELATING: Final = COMPARATIVES | word_set(
     "nearby distant adjacent opposite matching similar identical additional extra respective surrounding neighboring "
     "neighbouring remaining visible faraway far near main central accompanying corresponding actual single lone very "
-    "entire whole various numerous countless several own familiar favorite favourite"
+    "entire whole upper lower inner outer front rear various numerous countless several own familiar favorite favourite"
 )
 """Adjectives that say how a thing is to others, which its picture alone does not show."""
 
@@ -223,10 +244,11 @@ class Chunker:
         graded = {
             attribute_of(self.tokens.at(index)) for index in range(at, after) if is_adverb(self.tokens.at(index - 1))
         }  # `a dimly lit room` need not be lit
+        first, *others = thing.name.partition(" of ")[0].split()
+        unsaid_of_name = _OF_FIRST_NOUN | (COLOURS.keys() if first in _GOODS else set()) if others else set()
+        unsaid = unsaid_of_name | _RELATING | VACUOUS | graded | (_SOLD if thing.name.split()[-1] in _SHOPS else set())
         kept = tuple(
-            word
-            for word in thing.attributes
-            if word not in _RELATING | VACUOUS | graded and (acts(thing.name) or not self._is_purpose(word))
+            word for word in thing.attributes if word not in unsaid and (acts(thing.name) or not self._is_purpose(word))
         )
         colours = [word for word in kept if colour_of(word) is not None]
         if thing.count > 1 and len(colours) > 1:  # each of `red and blue flags` may have one of the colours

@@ -15,6 +15,8 @@ _PREPOSITIONS: Final = frozenset(("from", "for", "to", "into", "onto", "off"))
 """Words after which nothing more is said of the thing before them."""
 _UNSURE_PLACES: Final = frozenset(("toward", "past", "by", "with"))
 """Places whose object may be out of the picture, or no thing."""
+_SHAPES: Final = word_set("ring star arch pyramid column chain knot braid bun ball crescent cross bow wave cloud web")
+"""Things that `in` does not name where it tells a shape."""
 _POSTURES: Final = word_set(
     "stands stand sits sit lies lie hangs hang rests rest leans lean floats float hovers hover perches perch sleeps "
     "sleep kneels kneel"
@@ -89,6 +91,10 @@ class Order:
     def _is_bare(self, index: int) -> bool:
         return not (self.chunks[index].has_opening or self._is_telegraphic)
 
+    def _named(self, index: int) -> str:
+        phrase = self.chunks[index].phrase
+        return phrase.thing.name if phrase is not None else ""
+
     def _is_plural(self, index: int) -> bool:
         phrase = self.chunks[index].phrase
         return phrase is not None and phrase.is_plural
@@ -128,6 +134,8 @@ class Order:
     def _is_at_place(self, index: int, *, is_bare: bool) -> bool:
         """Return whether the object of a place is there."""
         word = self.word(index)
+        if word == "in" and self._named(index + 1) in _SHAPES:
+            return False  # `stacked in a pyramid`
         if self.word(index - 1) in COVERED and word in {"with", "in", "by"}:
             return True
         if word == "with":

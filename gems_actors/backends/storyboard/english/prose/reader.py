@@ -21,6 +21,7 @@ from gems_actors.backends.storyboard.english.vocabulary import COPULAS, attribut
 from gems_actors.backends.storyboard.words import is_participle, singular, word_set
 
 _OTHERS: Final = frozenset(("another", "other", "others", "ones", "more"))
+_ORDINALS: Final = ("second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 _ANYWHERE: Final = (
     *(("visible",), ("present",), ("outside",), ("around",), ("in", "sight"), ("in", "view"), ("anywhere",)),
     *(("to", "be", "seen"), ("in", "the", "scene"), ("in", "the", "image"), ("in", "the", "picture")),
@@ -122,8 +123,9 @@ class ProseReader:
 
     def _is_named_again(self, chunk: Chunk, count: int, kind: str) -> bool:
         """Return whether the prompt names more of a kind, except `the birds` after `three birds`."""
-        if count == 1 and not _OTHERS.isdisjoint(self.tokens.words):
-            return True
+        further = {*_ORDINALS[count - 1 : count], *(_OTHERS if count == 1 else ())}
+        if not further.isdisjoint(self.tokens.words):
+            return True  # `two people sit on the deck, and a third dives`
         for at, word in enumerate(self.tokens.words):
             is_here = chunk.start <= at < chunk.end
             is_kind = kind in {singular(word), *word.split("-")}
