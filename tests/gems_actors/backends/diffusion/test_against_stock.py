@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus
-from diffusers.pipelines.qwenimage21 import pipeline_qwenimage21
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as replaced
@@ -61,6 +59,10 @@ _prompts = st.lists(st.sampled_from(re.findall(r"\w+", _WORDS)), min_size=1, max
 @pytest.fixture(autouse=True)
 def small_references(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stock pipelines, and so ours, resize references to a hundredth of the pixels that real weights get."""
+    # Here: each worker imports this file to collect it, and one of them runs it. diffusers takes 4 s of CPU.
+    from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus
+    from diffusers.pipelines.qwenimage21 import pipeline_qwenimage21
+
     for module in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus, pipeline_qwenimage21):
         monkeypatch.setattr(module, "calculate_dimensions", _for_a_hundredth(module.calculate_dimensions))
 
