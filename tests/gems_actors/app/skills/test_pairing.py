@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
-from scipy import stats
 
 from gems_actors.app.skills.pairing import Pair, Side, mcnemar, prompts_to_tell, sign_flip, weigh
 from tests.gems_actors.app.skills.laboratory import HARMFUL, HELPFUL, NEUTRAL, try_rule
@@ -19,20 +19,28 @@ def pairs(changes: list[int], total: int = 10) -> list[Pair]:
     return [Pair(f"p{number}", side(5, total), side(5 + change, total)) for number, change in enumerate(changes)]
 
 
+@pytest.fixture(scope="module")
+def stats() -> Any:
+    """Return `scipy.stats`, which only the worker that runs these tests imports: it takes half a second of CPU."""
+    from scipy import stats
+
+    return stats
+
+
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (5, 0), (7, 2), (3, 3), (2, 9)])
-def test_mcnemar_is_the_exact_test_of_scipy(gained: int, lost: int) -> None:
+def test_mcnemar_is_the_exact_test_of_scipy(stats: Any, gained: int, lost: int) -> None:
     expected = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
     assert mcnemar(gained, lost) == pytest.approx(expected)
 
 
-def test_the_sign_flip_test_visits_all_signs_where_they_are_few() -> None:
+def test_the_sign_flip_test_visits_all_signs_where_they_are_few(stats: Any) -> None:
     changes = [1.0, 2.0, -0.5, 3.0, 0.25]
     data = (changes,)
     expected = stats.permutation_test(data, sum, permutation_type="samples", alternative="two-sided").pvalue
     assert sign_flip(changes) == pytest.approx(expected)
 
 
-def test_the_sign_flip_test_of_many_prompts_is_close_to_the_normal_one() -> None:
+def test_the_sign_flip_test_of_many_prompts_is_close_to_the_normal_one(stats: Any) -> None:
     changes = [((number * 7919) % 11 - 4.2) / 10 for number in range(120)]
     z = sum(changes) / sum(change * change for change in changes) ** 0.5
     assert sign_flip(changes) == pytest.approx(2 * stats.norm.sf(abs(z)), abs=0.02)
