@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES
 from gems_actors.backends.storyboard.english.kinds import ANIMATE, BODY_PARTS, SCENES
 from gems_actors.backends.storyboard.english.naming import is_owner, is_plural
 from gems_actors.backends.storyboard.english.phrases import Phrase, PhraseReader
+from gems_actors.backends.storyboard.english.prose.attributes import certain_attributes
 from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
-from gems_actors.backends.storyboard.english.sentence import acts
 from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, Tokens
-from gems_actors.backends.storyboard.english.verbs import BASES, INTRANSITIVE, THIRD_PERSONS, is_past
+from gems_actors.backends.storyboard.english.verbs import BASES, THIRD_PERSONS, is_past
 from gems_actors.backends.storyboard.english.vocabulary import (
-    COMPARATIVES,
     COPULAS,
     DETERMINERS,
     FILLERS,
@@ -22,15 +20,12 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     LOOSE_COUNTS,
     MEASURES,
     POSSESSIVES,
-    VACUOUS,
     WHOLES,
     attribute_of,
     is_adverb,
     is_superlative,
 )
 from gems_actors.backends.storyboard.words import (
-    COLOURS,
-    colour_of,
     is_participle,
     number_of,
     singular,
@@ -61,29 +56,10 @@ _PICTURES: Final = word_set("portrait photograph photo painting poster illustrat
 """What `the portrait` at the beginning of a sentence says of the picture itself."""
 _PARTS: Final = WHOLES | word_set("edge middle center centre top bottom corner end base foot rim surface heart tip")
 """Heads after which `of` names the thing that they are a part of."""
-_SHOPS: Final = word_set("shop store market fair stall boutique dealer")
-_SOLD: Final = word_set("antique vintage organic electric digital classic")
-"""What is said of goods, and not of the shop that sells them."""
-_OF_FIRST_NOUN: Final = word_set(
-    "fresh raw dried roasted frozen hot cold fried baked grilled sweet sour spicy wild organic antique vintage used "
-    "live fast stuffed precious natural medical industrial"
-)
-"""What of a name of two nouns may be said of the first one: `a fresh fruit stand`."""
-_GOODS: Final = word_set(
-    "wine tea coffee pepper bean rice rose onion cabbage light meat chocolate sugar oil grape apple lentil chili lead "
-    "velvet brick stone wood gold leather ink paint thread"
-)
-"""First nouns of names, to which a colour belongs before them: `a red wine glass`, `a white chocolate bar`."""
 _UNREAL: Final = word_set(
     "imaginary imagined imagery hidden unseen invisible absent missing former would-be fake potential possible future "
     "past fictional nonexistent virtual unknown typical traditional-style figurative metaphorical such certain"
 )
-_RELATING: Final = COMPARATIVES | word_set(
-    "nearby distant adjacent opposite matching similar identical additional extra respective surrounding neighboring "
-    "neighbouring remaining visible faraway far near main central accompanying corresponding actual single lone very "
-    "entire whole upper lower inner outer front rear various numerous countless several own familiar favorite favourite"
-)
-"""Adjectives that say how a thing is to others, which its picture alone does not show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,29 +205,16 @@ class Chunker:
             is_after_noun = is_after_noun and before not in {"of", "and", ","} and before not in FILLERS
             is_after_adverb = word in BASES and is_adverb(before)  # `some eagerly wave`
             return not (may_be_verb and is_after_noun) and not is_after_adverb
+        if word == "other's":
+            return False
         if attribute_of(word) is not None or is_adverb(word) or word in FILLERS or is_owner(word) or "-" in word:
             return True
         is_singular = not word.endswith("s") or word.endswith("ss") or self.tokens.raw[at][0].isupper()
         return is_singular and word not in BASES and word.isalpha()
 
-    def _is_purpose(self, word: str) -> bool:
-        """Return whether a participle tells what a thing is for, and not what it does: `dipping sauces`."""
-        return is_participle(word) and word not in INTRANSITIVE | ADJECTIVES and surface_of(word) is None
-
     def _plain(self, phrase: Phrase, at: int, after: int) -> Phrase:
         """Return a phrase with the attributes and the number that are certain."""
         thing = phrase.thing
-        graded = {
-            attribute_of(self.tokens.at(index)) for index in range(at, after) if is_adverb(self.tokens.at(index - 1))
-        }  # `a dimly lit room` need not be lit
-        first, *others = thing.name.partition(" of ")[0].split()
-        unsaid_of_name = _OF_FIRST_NOUN | (COLOURS.keys() if first in _GOODS else set()) if others else set()
-        unsaid = unsaid_of_name | _RELATING | VACUOUS | graded | (_SOLD if thing.name.split()[-1] in _SHOPS else set())
-        kept = tuple(
-            word for word in thing.attributes if word not in unsaid and (acts(thing.name) or not self._is_purpose(word))
-        )
-        colours = [word for word in kept if colour_of(word) is not None]
-        if thing.count > 1 and len(colours) > 1:  # each of `red and blue flags` may have one of the colours
-            kept = tuple(word for word in kept if word not in colours)
         is_counted = thing.is_counted and thing.count >= self._least_counted and phrase.stated == thing.count
-        return replace(phrase, thing=replace(thing, attributes=kept, is_counted=is_counted))
+        attributes = certain_attributes(thing, self.tokens.words[max(at - 1, 0) : after])
+        return replace(phrase, thing=replace(thing, attributes=attributes, is_counted=is_counted))

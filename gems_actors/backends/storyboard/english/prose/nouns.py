@@ -101,7 +101,7 @@ _CONCRETE: Final = word_set(
 )
 _UNSURE: Final = word_set(
     "ash bar batter beast caption chest coach cook cover cricket display ember eye face fair fan festival figure "
-    "finger flame fog foot ground guy head headline home host hound iris judge key landscape letter lip lover "
+    "finger flame fog foot goal ground guy head headline home host hound iris judge key landscape letter lip lover "
     "message mint mouth nose owner paper pet pitcher port rain sage slogan smile snow space spark spring squash "
     "stage step steps switch text title tooth trunk water word words youth"
 )
