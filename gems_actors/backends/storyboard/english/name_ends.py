@@ -17,6 +17,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     COPULAS,
     DETERMINERS,
     JOINTS,
+    MISSING,
     PARTICLES,
     POSSESSIVES,
     attribute_of,
@@ -43,6 +44,8 @@ class NameEnds(Lookahead):
     def names_purpose(self, words: list[str], at: int) -> bool:
         """Return whether a participle and the noun after it are one name, as in `a charging case`."""
         before, noun = self.tokens.at(at - 1), self.tokens.at(at + 1)
+        if self.tokens.at(at) in MISSING:
+            return False  # `a fence with a missing plank`
         is_listed = before in JOINTS and self.tokens.at(at) in PURPOSES  # `a rod, hiking boots and a bag`
         is_opened = is_listed or before in DETERMINERS or number_of(before) is not None or bool(words)
         if not is_opened or any(attribute_of(word) is None for word in words):

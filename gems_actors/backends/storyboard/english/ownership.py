@@ -64,6 +64,7 @@ _AT_BOTH: Final = frozenset(("at", "in front of", "next to", "near", "by", "outs
 """Places where somebody is together with what is held or handled there."""
 _PATHS: Final = frozenset(("along", "across", "through", "around", "past", "over"))
 _MOVING: Final = word_set("chasing riding driving walking pushing pulling following racing flying leading")
+_SEEING: Final = word_set("looking watching staring gazing peering pointing seeing viewing")
 _INSTRUMENTS: Final = word_set(
     "hand hands finger fingers paw paws foot feet arm arms mouth beak trunk claw claws tongue"
 )
@@ -108,6 +109,8 @@ class Ownership(Absences):
             return self.last if is_filled and self.shared is not None and self.shared.word in ATTACHING else None
         if follower in PRONOUNS:
             return self.last if len(others) == 1 else None
+        if spelled == "through" and self.shared is not None and self.shared.word.split()[0] in _SEEING:
+            return None  # `looking at a fish through the glass`
         if spelled == "by" and follower in POSSESSIVES:
             return None  # `hanging from a branch by its tail`
         if spelled == "over" and self.shared is not None and self.shared.kind == "action":
@@ -123,6 +126,7 @@ class Ownership(Absences):
         if target in SCENES and place in _SHARED_PLACES and not is_scene(self.last):
             widest = self.agent or self.clause[0]
             is_chain = self.shared is not None and not acts(widest) and not self.shared.word.endswith(_HOLDING)
+            is_chain = is_chain and self.last not in {"ground", "floor"}  # `tied to the ground in a meadow`
             return self.last if is_chain or is_scene(widest) else widest
         is_doing = self.shared is not None and (self.shared.kind == "action" or self.shared.word == "with")
         if target in SHELTERS and place == "under" and is_doing and acts(self.agent or self.clause[0]):

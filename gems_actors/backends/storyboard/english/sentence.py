@@ -145,8 +145,12 @@ class Sentence:
             self.tokens.doubt(*pending.span)  # `hands a customer a latte`
             self.lose()
             return
-        if pending.subject in objects:  # `a goat on the back of another goat`
+        is_content = pending.word == "with" and pending.subject.endswith(f" of {plural(name)}")
+        if pending.subject in objects or is_content:  # `a goat on the back of another goat`
             self.tokens.doubt(*pending.span)
+        if is_content:  # `a bowl of cherries with one cherry on the table`
+            self.lose()
+            return
         self.found.relate(pending.subject, pending.word, objects, pending.kind)
         self.tokens.use(*pending.span)
         is_attaching = pending.word in ATTACHING or pending.word in {"dressed in", "clad in"}
