@@ -139,6 +139,7 @@ def test_what_prose_does_not_plainly_say_is_no_thing(sentence: str, noun: str) -
         ("A red wine glass stands on a fresh fruit stand.", "Is the fruit stand fresh?"),
         ("A stained glass window glows.", "Is the window stained?"),
         ("A queen holds a carved ivory staff.", "Is the staff beige?"),
+        ("Beyond the glass, flying ambulances wait.", "Are the ambulances glass?"),
         ("Fluffy clouds drift over a barn.", "Are the clouds furry?"),
         ("An antique shop stands beside a church.", "Is the shop antique?"),
         ("It must be early in the morning or late in the afternoon.", "Is the scene set in the morning?"),

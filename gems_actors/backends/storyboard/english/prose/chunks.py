@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final, Literal
 
 from gems_actors.backends.storyboard.english.kinds import ANIMATE, BODY_PARTS, SCENES
@@ -23,6 +24,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     WHOLES,
     attribute_of,
     is_adverb,
+    is_plain_adjective,
     is_superlative,
 )
 from gems_actors.backends.storyboard.words import (
@@ -161,6 +163,8 @@ class Chunker:
             return False  # `its owner`, `her home`
         if "of" in words and not self._is_of_certain(words):
             return False
+        if any(mark == "," and is_concrete(word) and not is_plain_adjective(word) for word, mark in pairwise(words)):
+            return False  # `beyond the glass, flying ambulances wait`
         if self.tokens.at(after) == "of" or any(map(is_superlative, words)) or self._may_mean_another(words, at):
             return False
         return all(self._is_word_certain(opening.after, after, index) for index in range(opening.after, after))
