@@ -5,7 +5,7 @@ A backend is imported when it is opened, so a planner never loads the libraries 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,8 @@ async def _open_own(
         raise ConfigError(f"{setting}: expected {name} to take the model's settings, got: {error}") from error
     if not hasattr(manager, "__aenter__"):
         got = type(manager).__name__
+        if isinstance(manager, Coroutine):
+            manager.close()  # or Python warns, some time later, that it was never awaited
         raise ConfigError(f"{setting}: expected {name} to return an async context manager, got {got}")
     async with manager as model:
         for member in ("figures", *members):

@@ -33,17 +33,17 @@ Rule = Callable[[int], str]
 
 
 class FakeServer:
-    """A server that takes 0.1 s per request, and answers by a rule on the request's number; known to take eight."""
+    """A server that answers after `takes_s` by a rule on the request's number; known to take eight at once."""
 
-    def __init__(self, name: str, rule: Rule = lambda number: "answer") -> None:
-        self.name, self.rule, self.limit = name, rule, AdaptiveLimit()
+    def __init__(self, name: str, rule: Rule = lambda number: "answer", *, takes_s: float = 0.1) -> None:
+        self.name, self.rule, self.takes_s, self.limit = name, rule, takes_s, AdaptiveLimit()
         self.limit.window = 8.0
         self.requests: list[tuple[float, int]] = []
         """Time and number of each request."""
 
     async def exchange(self, number: int) -> str:
         self.requests.append((trio.current_time(), number))
-        await trio.sleep(0.1)
+        await trio.sleep(self.takes_s)
         match self.rule(number):
             case "busy":
                 raise BusyError("429")
