@@ -39,6 +39,7 @@ def verify(unit: str, folder: Path) -> str:
     return report
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
 def test_systemd_accepts_a_unit_and_reports_a_mistake_in_it(unit: Path, tmp_path: Path) -> None:

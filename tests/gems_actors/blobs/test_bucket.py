@@ -75,6 +75,7 @@ async def test_a_damaged_object_is_reported_and_replaced_by_the_next_put(endpoin
     assert await store.get(ref) == DATA
 
 
+@pytest.mark.slow
 async def test_a_missing_object_or_bucket_is_reported_in_one_line_with_what_the_service_says(endpoint: str) -> None:
     with pytest.raises(BlobError, match=r"expected a picture of 4 bytes: NoSuchKey(: [^\n]*)?\Z"):
         await store_at(endpoint).get(ref_of(b"lost"))

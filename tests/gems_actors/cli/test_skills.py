@@ -23,6 +23,7 @@ def test_a_skill_in_one_format_passes_and_fails_only_for_gems(tmp_path: Path, co
     assert for_gems.stdout.startswith("own/hats/SKILL.md:")
 
 
+@pytest.mark.slow
 def test_a_note_is_printed_and_does_not_fail(tmp_path: Path) -> None:
     write_skill(tmp_path, "hats", OPEN_FORMAT.replace("---\nDraw", "version: 2\n---\nDraw"))
     checked = run_gems(tmp_path, "skills", "check", "hats")

@@ -39,6 +39,7 @@ async def test_a_name_that_is_not_ours_is_refused(tmp_path: Path, host: str, sta
         assert answer.headers["x-request-id"].startswith("req_")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "headers",
     [

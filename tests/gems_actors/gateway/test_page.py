@@ -109,6 +109,7 @@ async def test_what_memory_does_not_have_is_not_found_and_odd_questions_are_refu
             assert (await http.get(f"/v1/gems/{path}")).status_code == 400, path
 
 
+@pytest.mark.slow
 async def test_a_run_is_described_by_round_and_by_kind_and_found_by_words_of_its_prompts(tmp_path: Path) -> None:
     async with open_drawing_door(tmp_path, *LARGE) as door, door.http() as http:
         drawn = await draw(http, HARD)

@@ -100,6 +100,7 @@ with forked_zygote() as process:
     assert "no_such_function" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.slow
 def test_a_fork_server_that_no_supervisor_took_over_ends_with_the_block() -> None:
     done = run(
         """

@@ -131,6 +131,7 @@ def test_a_file_in_place_of_the_target_folder_is_named(folder: Path) -> None:
         list(export_rows(rows_of(folder), folder / "dataset", folder / "wds", "webdataset", "png", 3))
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_paths_of_the_shards(folder: Path) -> None:
     done = run_gems(folder, "bulk", "export", ".", "--as", "webdataset", "--pictures", "jpeg")
     assert (done.returncode, done.stdout) == (0, "webdataset/00000.tar\n")

@@ -63,6 +63,7 @@ def test_a_fit_makes_overconfident_scores_honest_and_does_not_change_their_order
     assert after.auroc == pytest.approx(before.auroc, abs=0.01)
 
 
+@pytest.mark.slow
 @needs_sklearn
 def test_thresholds_are_where_the_probability_is_that_of_the_defaults() -> None:
     calibration = fit(*overconfident(5000, shift=3.0), "platt")

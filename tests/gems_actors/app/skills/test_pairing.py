@@ -27,12 +27,14 @@ def stats() -> Any:
     return stats
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gained", "lost"), [(0, 0), (5, 0), (7, 2), (3, 3), (2, 9)])
 def test_mcnemar_is_the_exact_test_of_scipy(stats: Any, gained: int, lost: int) -> None:
     expected = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
     assert mcnemar(gained, lost) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_sign_flip_test_visits_all_signs_where_they_are_few(stats: Any) -> None:
     changes = [1.0, 2.0, -0.5, 3.0, 0.25]
     data = (changes,)
@@ -40,6 +42,7 @@ def test_the_sign_flip_test_visits_all_signs_where_they_are_few(stats: Any) -> N
     assert sign_flip(changes) == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_sign_flip_test_of_many_prompts_is_close_to_the_normal_one(stats: Any) -> None:
     changes = [((number * 7919) % 11 - 4.2) / 10 for number in range(120)]
     z = sum(changes) / sum(change * change for change in changes) ** 0.5

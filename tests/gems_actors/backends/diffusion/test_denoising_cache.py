@@ -85,6 +85,7 @@ def latents_of(pipeline: Watched, *draws: Draw) -> list[torch.Tensor]:
     return [pipeline.latents[draw.id] for draw in draws]
 
 
+@pytest.mark.slow
 def test_a_request_that_reuses_leaves_the_batch_for_that_step() -> None:
     pipeline = watched(KIND, cache_threshold=0.4)
     engine = engine_of(pipeline)
@@ -100,6 +101,7 @@ def test_a_request_that_reuses_leaves_the_batch_for_that_step() -> None:
     assert engine.totals().forwards == len(pipeline.groups) < 20
 
 
+@pytest.mark.slow
 def test_without_the_setting_and_for_exact_requests_every_step_is_computed() -> None:
     pipeline, without = watched(KIND, cache_threshold=0.4), watched(KIND)
     (exact,) = latents_of(pipeline, fox(0, is_alone=True))
@@ -109,6 +111,7 @@ def test_without_the_setting_and_for_exact_requests_every_step_is_computed() -> 
     assert torch.equal(exact, plain)
 
 
+@pytest.mark.slow
 def test_a_cached_picture_does_not_depend_on_its_batch() -> None:
     pipeline = watched(KIND, cache_threshold=0.4)
     (alone,) = latents_of(pipeline, fox(0))
@@ -118,6 +121,7 @@ def test_a_cached_picture_does_not_depend_on_its_batch() -> None:
     assert (alone - computed).abs().max() > 1e-5, "with a cache it is another picture"
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_redrawn_has_a_cache_by_the_length_of_its_whole_schedule() -> None:
     references = (Raster(64, 64),)
     redrawn = [replaced(fox(id_, steps=40), references=references, strength=0.3) for id_ in range(3)]
@@ -132,6 +136,7 @@ def test_a_picture_that_is_redrawn_has_a_cache_by_the_length_of_its_whole_schedu
     assert (exact - computed).abs().max() <= 1e-5
 
 
+@pytest.mark.slow
 def test_a_cached_request_survives_a_lack_of_memory() -> None:
     pipeline = watched(KIND, cache_threshold=0.4)
     expected = latents_of(pipeline, *map(fox, range(4)))

@@ -79,6 +79,7 @@ def test_a_saved_pipeline_draws_as_before(kind: str, tmp_path: Path) -> None:
     assert notes[-1] == "warming up at 64x64 px"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "got"),
     [
@@ -99,6 +100,7 @@ def test_a_model_that_cannot_be_loaded_is_a_one_line_error(model: str, got: str,
     assert "\n" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "size", "capacity"),
     [
@@ -124,6 +126,7 @@ def test_a_pipeline_without_a_prompt_is_refused() -> None:
         GenericPipeline(Upscaler())
 
 
+@pytest.mark.slow
 def test_a_stochastic_scheduler_uses_the_generic_pipeline() -> None:
     import diffusers
 
@@ -135,6 +138,7 @@ def test_a_stochastic_scheduler_uses_the_generic_pipeline() -> None:
     assert isinstance(wrap_pipeline(random), GenericPipeline)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "shift", "steps", "guidance"),
     [
@@ -154,6 +158,7 @@ def test_z_image_and_its_turbo_have_their_own_defaults(name: str, shift: float, 
     assert wrap_pipeline(renamed).defaults == Defaults(steps, guidance)
 
 
+@pytest.mark.slow
 def test_turbo_of_qwen_image_21_has_the_steps_of_its_own_schedule() -> None:
     sigmas = [1.0, 0.9, 0.5]
     pipeline = wrap_pipeline(tiny_qwen_image_21(sigmas))
@@ -165,6 +170,7 @@ def test_turbo_of_qwen_image_21_has_the_steps_of_its_own_schedule() -> None:
     assert job.timesteps != even.prepare(Draw(0, "", 7, 64, 64, steps=3)).timesteps
 
 
+@pytest.mark.slow
 def test_distilled_klein_refuses_guidance_that_it_would_ignore() -> None:
     pipeline = wrap_pipeline(tiny_flux2_klein(is_distilled=True))
     assert pipeline.defaults == Defaults(4, 1.0)
@@ -173,6 +179,7 @@ def test_distilled_klein_refuses_guidance_that_it_would_ignore() -> None:
         pipeline.prepare(Draw(0, "a red fox", 7, 64, 64, guidance=4.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("by_row_s", "is_by_row"), [(0.01, True), (0.03, False)])
 def test_prompts_of_different_lengths_attend_in_the_faster_way(by_row_s: float, is_by_row: bool) -> None:
     pipeline = wrap_pipeline(tiny_qwen_image_21())
@@ -195,6 +202,7 @@ def refusal(kind: str, *references: Raster, **settings: Any) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_references_that_cannot_be_drawn_from_are_refused() -> None:
     square = Raster(64, 64)
     assert refusal("qwen-image", square, square) == (
@@ -206,6 +214,7 @@ def test_references_that_cannot_be_drawn_from_are_refused() -> None:
     assert refusal("flux2-klein", square, Raster(40, 64)).startswith("references: Image too small: 40")
 
 
+@pytest.mark.slow
 def test_an_editor_refuses_requests_without_a_picture_and_is_warmed_up_with_one(tmp_path: Path) -> None:
     import diffusers
 

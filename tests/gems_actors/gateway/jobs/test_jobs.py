@@ -49,6 +49,7 @@ async def test_a_job_draws_a_batch_after_its_request_was_answered(tmp_path: Path
         assert json.loads(archive.read("job.json"))["counts"] == job["counts"]
 
 
+@pytest.mark.slow
 async def test_a_picture_that_fails_leaves_the_others(tmp_path: Path) -> None:
     async with open_painted_door(tmp_path) as (door, painter), door.http() as http:
         painter.refused["bad"] = RefusedError("not this")

@@ -35,6 +35,7 @@ async def test_pictures_whose_record_is_gone_leave_the_dataset_and_return_with_i
         assert json.loads(left)["prompt"] == "only this"
 
 
+@pytest.mark.slow
 async def test_a_picture_that_was_removed_twice_is_kept_twice_and_one_of_other_settings_does_not_return(
     tmp_path: Path,
 ) -> None:
