@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from gems_actors.addresses import split_addresses
-from gems_actors.app.bulk.folder import run_of
+from gems_actors.app.bulk.folder_files import run_of
 from gems_actors.app.memory.access import MemoryLocation, open_memory
 from gems_actors.app.mesh_requests import ask_within, open_mesh
 from gems_actors.app.picture_files import text_of_path

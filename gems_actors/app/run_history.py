@@ -104,7 +104,7 @@ def find_in_history(name: str, rows: Sequence[HistoryRow]) -> HistoryRow:
     Raises:
         UsageError: it means none, or several.
     """
-    from gems_actors.app.bulk.folder import run_of  # loads what a bulk needs and a draw does not
+    from gems_actors.app.bulk.folder_files import run_of  # loads what a bulk needs and a draw does not
 
     path = str(Path(name).absolute())
     names = {name, run_of(Path(name))}

@@ -12,7 +12,7 @@ from gems_actors.app.bulk.ending import RunEnding, read_ending
 from gems_actors.app.bulk.estimate import dry_run, dry_run_lines
 from gems_actors.app.bulk.export import Shape, export_rows
 from gems_actors.app.bulk.finished.pruning import Kept, prune
-from gems_actors.app.bulk.folder import failed_tasks, inspect_folder
+from gems_actors.app.bulk.folder_files import failed_tasks, inspect_folder
 from gems_actors.app.bulk.interface import BulkOptions
 from gems_actors.app.bulk.reading.records import IMAGE_COLUMN, PROMPT_COLUMN
 from gems_actors.app.bulk.reopening import CONTINUED, part_to_continue

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from gems_actors.app.bulk.folder import MESH_FOLDER
+from gems_actors.app.bulk.folder_files import MESH_FOLDER
 from gems_actors.app.bulk.reading.readers import count_records, open_source
 from gems_actors.app.bulk.run_spec import RunSpec
 from gems_actors.app.picture_files import write_whole

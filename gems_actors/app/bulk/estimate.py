@@ -9,7 +9,7 @@ from typing import Any
 
 from gems_actors.app.bulk.finished.consent import Proposal, check_agreement
 from gems_actors.app.bulk.finished.survey import TaskCount, survey
-from gems_actors.app.bulk.folder import FolderState, inspect_folder
+from gems_actors.app.bulk.folder_files import FolderState, inspect_folder
 from gems_actors.app.bulk.interface import BulkOptions
 from gems_actors.app.bulk.reading.references import SourceFiles
 from gems_actors.app.bulk.recipe import recipe_of

@@ -15,7 +15,7 @@ from gems_actors.app.bulk.ending import RunEnding, how_far, keep_ending
 from gems_actors.app.bulk.finished.consent import settled
 from gems_actors.app.bulk.finished.pruning import Pruned, check_prunable, prune
 from gems_actors.app.bulk.finished.removed import set_aside
-from gems_actors.app.bulk.folder import MESH_FOLDER, settle_failures
+from gems_actors.app.bulk.folder_files import MESH_FOLDER, settle_failures
 from gems_actors.app.bulk.images.places import Slot
 from gems_actors.app.bulk.interface import BulkOptions, BulkResult, BulkView, Outcome
 from gems_actors.app.bulk.provenance import drawn_with, write_provenance

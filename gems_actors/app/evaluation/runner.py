@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import trio
 
-from gems_actors.app.bulk.folder import MESH_FOLDER
+from gems_actors.app.bulk.folder_files import MESH_FOLDER
 from gems_actors.app.bulk.images.budget import ImageBudget
 from gems_actors.app.bulk.interface import BulkOptions, BulkResult, BulkView
 from gems_actors.app.bulk.provenance import add_evaluation

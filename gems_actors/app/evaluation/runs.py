@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from gems_actors.app.bulk.finished.ledger import TaskRef
-from gems_actors.app.bulk.folder import MESH_FOLDER, costs_of_pictures, inspect_folder
+from gems_actors.app.bulk.folder_files import MESH_FOLDER, costs_of_pictures, inspect_folder
 from gems_actors.app.bulk.images.plan import read_plan
 from gems_actors.app.bulk.recipe import SIMULATED_ERRORS
 from gems_actors.app.bulk.rows import Row, lines_of

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from gems_actors.app.bulk.folder import MESH_FOLDER
+from gems_actors.app.bulk.folder_files import MESH_FOLDER
 from gems_actors.app.bulk.recipe import SIMULATED_ERRORS
 from gems_actors.app.bulk.rows import Row, lines_of, rows_of
 from gems_actors.errors import BackendError, UsageError

@@ -14,7 +14,7 @@ from actors.memory_store.queries import answer
 from actors.memory_store.scatter_gather import answer_from_all_shards
 from actors.memory_store.sharding import read_layouts, shard_folder
 from actors.memory_store.store import MemoryStore, open_memory_store
-from gems_actors.app.bulk.folder import MESH_FOLDER
+from gems_actors.app.bulk.folder_files import MESH_FOLDER
 from gems_actors.app.mesh_requests import ask_within
 from gems_actors.client import Mesh, open_client
 from gems_actors.config import MeshConfig

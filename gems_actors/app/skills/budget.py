@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 from typing import Final
 
-from gems_actors.app.bulk.folder import inspect_folder
+from gems_actors.app.bulk.folder_files import inspect_folder
 from gems_actors.app.bulk.recipe import hooks_of, replaced_roles
 from gems_actors.app.bulk.rows import Row
 from gems_actors.app.bulk.running.limits import NOTHING, Allowance, Cost

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gems_actors.app.bulk.folder import MESH_FOLDER
+from gems_actors.app.bulk.folder_files import MESH_FOLDER
 from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.memory.access import MemoryLocation, list_trajectories, locate_memory, open_memory
 from gems_actors.app.options import DrawOptions

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from gems_actors import __version__
-from gems_actors.app.bulk.folder import inspect_folder
+from gems_actors.app.bulk.folder_files import inspect_folder
 from gems_actors.app.bulk.interface import BulkResult, BulkView
 from gems_actors.app.bulk.reading.readers import open_source, open_tasks
 from gems_actors.app.bulk.reading.records import json_text

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from actors.memory_store.scatter_gather import merge_skill_uses, merge_uses
-from gems_actors.app.bulk.folder import MESH_FOLDER
+from gems_actors.app.bulk.folder_files import MESH_FOLDER
 from gems_actors.app.memory.access import MemoryLocation, open_memory
 from gems_actors.app.run_history import read_history
 from gems_actors.config import MeshConfig

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from gems_actors.app import session
-from gems_actors.app.bulk.folder import MESH_FOLDER
+from gems_actors.app.bulk.folder_files import MESH_FOLDER
 from gems_actors.app.bulk.interface import BulkOptions, BulkResult, BulkView
 from gems_actors.app.bulk.run_spec import spec_of
 from gems_actors.app.bulk.runner import run as run_bulk

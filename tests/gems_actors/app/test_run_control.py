@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.memory import Memory
-from gems_actors.app.bulk.folder import run_of
+from gems_actors.app.bulk.folder_files import run_of
 from gems_actors.app.run_control import ControlTarget, address_of, find_target
 from gems_actors.app.run_registry import RegistryEntry, registered
 from gems_actors.config import NO_KEYS, MeshConfig

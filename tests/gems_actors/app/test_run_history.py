@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 import trio
 
-from gems_actors.app.bulk.folder import run_of
+from gems_actors.app.bulk.folder_files import run_of
 from gems_actors.app.bulk.interface import Outcome
 from gems_actors.app.run_history import MAX_BYTES, HistoryEntry, find_in_history, read_history, remembered
 from gems_actors.app.run_registry import RegistryEntry, registered

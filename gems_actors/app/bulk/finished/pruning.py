@@ -14,7 +14,7 @@ from typing import Literal
 
 from actors.memory_store.log_folder import claim_folder
 from actors.memory_store.maintenance import export_records
-from gems_actors.app.bulk.folder import MESH_FOLDER
+from gems_actors.app.bulk.folder_files import MESH_FOLDER
 from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.memory.access import MemoryLocation
 from gems_actors.app.picture_files import OutputError

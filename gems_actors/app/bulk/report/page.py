@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from gems_actors import __version__
-from gems_actors.app.bulk.folder import FolderState
+from gems_actors.app.bulk.folder_files import FolderState
 from gems_actors.app.bulk.report.article import Pictures, story_of_rounds, story_of_row
 from gems_actors.app.bulk.rows import Row, lines_of
 from gems_actors.app.bulk.run_spec import RunSpec

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from gems_actors.app.bulk.folder import MESH_FOLDER, inspect_folder, run_of
+from gems_actors.app.bulk.folder_files import MESH_FOLDER, inspect_folder, run_of
 from gems_actors.app.bulk.report.page import ReportPage, Stories, Survey, read_failures
 from gems_actors.app.bulk.rows import Row
 from gems_actors.app.bulk.run_spec import RunSpec

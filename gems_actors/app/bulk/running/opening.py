@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from gems_actors.app.bulk.ending import forget_ending
 from gems_actors.app.bulk.finished.removed import Removed
-from gems_actors.app.bulk.folder import MESH_FOLDER, open_bulk_folder, run_of
+from gems_actors.app.bulk.folder import open_bulk_folder
+from gems_actors.app.bulk.folder_files import MESH_FOLDER, run_of
 from gems_actors.app.bulk.images.allotment import ImageAllotment
 from gems_actors.app.bulk.images.places import UnlimitedImages
 from gems_actors.app.bulk.interface import BulkOptions, BulkView

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from gems_actors.app.bulk.estimate import Estimate, estimate_of
 from gems_actors.app.bulk.finished.survey import TaskCount
-from gems_actors.app.bulk.folder import FolderState
+from gems_actors.app.bulk.folder_files import FolderState
 from gems_actors.app.bulk.totals import Tally
 from protocol.messages import Spent
 

@@ -16,11 +16,12 @@ import msgspec
 import pytest
 from PIL import Image
 
-from gems_actors.app.bulk.folder import BulkFolder, failed_tasks, inspect_folder, open_bulk_folder, settle_failures
+from gems_actors.app.bulk.folder import BulkFolder, open_bulk_folder
+from gems_actors.app.bulk.folder_files import failed_tasks, inspect_folder, settle_failures
 from gems_actors.app.bulk.rows import DrawnTask, Row, all_rows_of, key_of, rows_of, sort_rows
 from gems_actors.app.bulk.run_spec import RunSpec, read_run
 from gems_actors.app.bulk.tasks import BadTask, Task
-from gems_actors.app.picture_files import OutputError
+from gems_actors.app.picture_files import OutputError, PictureError
 from protocol.messages import DrawSettings, Picture, Spent
 from tests.gems_actors.cli.stories import FIRST_PROMPT, PICTURE, PROMPT, SECOND_PROMPT
 
@@ -141,6 +142,18 @@ def test_a_kill_while_a_picture_is_drawn_again_leaves_no_row_with_the_picture_of
         for row in all_rows_of(tmp_path):
             name = Path(row.file_name).name
             assert (row.seed == 5) == (after[name] != before[name])
+
+
+def test_of_pictures_that_are_kept_together_one_that_cannot_be_decoded_is_alone_in_failing(tmp_path: Path) -> None:
+    drawn = [DrawnTask(task, 0, key(task), PICTURE, MODELS, 0) for task in TASKS]
+    images = iter([png(), b"no picture", *(png() for _ in TASKS)])
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        kept = folder.keep_pictures(drawn, lambda ref: next(images))
+    assert [isinstance(each, Row) for each in kept] == [True, False, *(True for _ in TASKS[2:])]
+    assert isinstance(kept[1], PictureError)
+    assert [row.index for row in rows_of(tmp_path)] == [task.index for task in TASKS if task is not TASKS[1]]
+    assert inspect_folder(tmp_path, lambda row: None).priced == len(TASKS) - 1
+    assert not [*(tmp_path / "dataset").rglob(".*.part")]
 
 
 def test_a_row_without_its_picture_is_dropped(tmp_path: Path) -> None:

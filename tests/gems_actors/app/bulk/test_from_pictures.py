@@ -16,7 +16,7 @@ from PIL import Image
 from gems_actors.app import bulk
 from gems_actors.app.bulk import BulkOptions, BulkResult, spec_of
 from gems_actors.app.bulk.estimate import dry_run, dry_run_lines
-from gems_actors.app.bulk.folder import failed_tasks
+from gems_actors.app.bulk.folder_files import failed_tasks
 from gems_actors.app.bulk.rows import Row, rows_of
 from gems_actors.app.bulk.run_spec import read_run
 from gems_actors.app.bulk.tasks import Part

@@ -17,7 +17,8 @@ import msgspec
 import pytest
 from PIL import Image
 
-from gems_actors.app.bulk.folder import FolderState, open_bulk_folder
+from gems_actors.app.bulk.folder import open_bulk_folder
+from gems_actors.app.bulk.folder_files import FolderState
 from gems_actors.app.bulk.recipe import Recipe
 from gems_actors.app.bulk.report.article import Pictures, story_of_rounds
 from gems_actors.app.bulk.report.page import ReportPage, Survey

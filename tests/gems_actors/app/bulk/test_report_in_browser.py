@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gems_actors.app.bulk.folder import inspect_folder, open_bulk_folder
+from gems_actors.app.bulk.folder import open_bulk_folder
+from gems_actors.app.bulk.folder_files import inspect_folder
 from gems_actors.app.bulk.report.page import ReportPage, Survey, read_failures
 from gems_actors.app.bulk.tasks import BadTask, Task
 from gems_actors.blobs import BlobFolder

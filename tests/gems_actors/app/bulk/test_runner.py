@@ -14,7 +14,7 @@ import trio
 from gems_actors.actor import Actor, answers
 from gems_actors.app import bulk
 from gems_actors.app.bulk import BulkOptions, BulkView, Part, spec_of
-from gems_actors.app.bulk.folder import run_of
+from gems_actors.app.bulk.folder_files import run_of
 from gems_actors.app.bulk.rows import rows_of
 from gems_actors.app.bulk.totals import BulkProgress
 from gems_actors.app.options import DrawOptions

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from gems_actors.app.bulk.folder import SpentRow
+from gems_actors.app.bulk.folder_files import SpentRow
 from gems_actors.app.bulk.rows import Row, RowRequirement
 from gems_actors.app.bulk.run_spec import RunSpec, spec_of
 from gems_actors.app.options import DrawOptions

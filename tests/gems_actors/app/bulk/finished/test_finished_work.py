@@ -16,7 +16,7 @@ import pytest
 from gems_actors.app import bulk
 from gems_actors.app.bulk import Part
 from gems_actors.app.bulk.finished.identity import BY_INDEX
-from gems_actors.app.bulk.folder import failed_tasks
+from gems_actors.app.bulk.folder_files import failed_tasks
 from gems_actors.app.bulk.run_spec import read_run
 from gems_actors.errors import UsageError
 from tests.gems_actors.app.bulk.finished.bench import EQUAL, PROMPTS, Bench, Lines, open_bench
