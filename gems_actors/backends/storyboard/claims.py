@@ -21,6 +21,7 @@ from gems_actors.backends.storyboard.words import (
     colour_of,
     is_participle,
     number_of,
+    place_name,
     plural,
     singular,
     spell,
@@ -166,8 +167,9 @@ def _relations_in(words: list[str]) -> Iterator[tuple[int, int, str, RelationKin
         if words[at] == "without":
             yield at, at + 1, "without", "position"
         for length in range(LONGEST_PLACE, 0, -1):
-            place = PLACES.get(" ".join(words[start : start + length]))
-            if place is not None and start + length < len(words):
+            spelled = " ".join(words[start : start + length])
+            if spelled in PLACES and start + length < len(words):
+                place = place_name(spelled, " ".join(words[start + length :]))
                 yield at, start + length, negative + place, "position"
         if start < len(words) and _is_verb(words, start):
             for length in range(LONGEST_PLACE, -1, -1):

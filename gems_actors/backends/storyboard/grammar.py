@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from gems_actors.backends.storyboard.claims import parse_claim
+from gems_actors.backends.storyboard.english.asides.stretches import set_aside
 from gems_actors.backends.storyboard.english.clauses import ClauseReader
 from gems_actors.backends.storyboard.english.collecting import MAX_THINGS
 from gems_actors.backends.storyboard.english.extraction import MAX_TEXTS, Found, extract
@@ -44,14 +45,16 @@ def add_claims(scene: Scene, clauses: str) -> Scene:
 
 def _parse_description(text: str) -> Scene:
     rest, found = extract(text)
-    tokens = tokenize(rest, _MAX_TOKENS)
-    is_long = is_prose(tokens)
+    words = tokenize(rest, _MAX_TOKENS)
+    is_long = is_prose(words)
+    tokens = set_aside(words)
     collector = None if is_long else ClauseReader(tokens).read()
     if collector is None or is_broken(tokens):
-        tokens = tokenize(rest, _MAX_TOKENS)
+        tokens = set_aside(tokenize(rest, _MAX_TOKENS))
         collector = ProseReader(tokens, counts_one=not is_long).read()
     scene = _without_uncertain_counts(collector.scene(), tokens)
     scene = _with_charts_and_times(scene, found)
+    _list_uncounted(scene, tokens)
     texts = tuple(found.texts)
     if not scene.things and not texts and text.strip() and not any(map(str.isalnum, text)):
         texts = (" ".join(text.split())[:40].replace('"', "'"),)
@@ -78,6 +81,15 @@ def _without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
     return scene
 
 
+def _list_uncounted(scene: Scene, tokens: Tokens) -> None:
+    """Have numbers listed of which no requirement is made, such as the one of `two of the puppies`."""
+    asked = {thing.count for thing in scene.things if thing.is_counted} | {count for _, count in scene.totals}
+    for at, word in enumerate(tokens.words):
+        number = number_of(word)
+        if number is not None and number > 1 and number not in asked and scene.things:
+            tokens.is_used[at] = False
+
+
 def _is_counted_again(noun: str, tokens: Tokens) -> bool:
     """Return whether words that were not understood state another number of a thing: `as many as the 2 books`."""
     for at, word in enumerate(tokens.words):
@@ -94,7 +106,8 @@ def _with_charts_and_times(scene: Scene, found: Found) -> Scene:
         if len(scene.things) < MAX_THINGS:
             scene = scene.with_thing(chart)
     clocks = [thing for thing in scene.things if thing.name.split()[-1] in {"clock", "watch", "timer", "stopwatch"}]
-    for clock, time in zip(clocks, found.times, strict=False):
+    found.unread.extend(words for _, words in found.times[len(clocks) :])
+    for clock, (time, _) in zip(clocks, found.times, strict=False):
         scene = scene.with_thing(replace(clock, actions=(*clock.actions, f"showing {time}")))
     return scene
 

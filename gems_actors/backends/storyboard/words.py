@@ -50,7 +50,7 @@ COLOURS: Final[dict[str, tuple[int, int, int]]] = {
 }
 COLOUR_ALIASES: Final = _pairs(
     "grey:gray violet:purple lavender:purple crimson:red scarlet:red golden:gold azure:blue aqua:cyan cream:beige "
-    "ivory:beige tan:beige emerald:green"
+    "emerald:green"
 )
 SURFACES: Final = _listed("plastic stone glass metal wooden sparkling striped spotted checkered brick furry paper")
 SURFACE_ALIASES: Final = _pairs(
@@ -99,6 +99,13 @@ PLACES: Final = (
     | {"towards": "toward"}
 )
 """Every spelling of a place, and the one name it goes by here."""
+_UPRIGHT: Final = word_set(
+    "wall ceiling door gate fence facade window windowpane neck wrist finger ear nose face cheek forehead chest arm "
+    "leg screen label poster page paper canvas map board blackboard chalkboard whiteboard billboard banner flag shirt "
+    "t-shirt jacket mug fridge refrigerator hook nail rack line rope string clothesline side bark pole shore coast "
+    "horizon"
+)
+"""Things that others are on without being on top of them."""
 OPPOSITES: Final = {
     "left of": "right of",
     "right of": "left of",
@@ -115,7 +122,7 @@ NOUNS_IN_ING: Final = word_set(
     "ring king string wing building painting earring ceiling clothing spring swing thing lightning evening morning "
     "wedding pudding sling ping dressing railing awning viking sibling duckling dumpling being crossing "
     "string-wing parking sewing setting lighting seating meeting greeting gathering covering stocking engraving "
-    "carving etching rendering packaging shading marking icing frosting topping filling stuffing beginning"
+    "carving etching rendering clearing packaging shading marking icing frosting topping filling stuffing beginning"
 )
 
 _SHORT_PARTICIPLES: Final = word_set("lying tying dying using doing going")
@@ -211,6 +218,13 @@ def surface_of(word: str) -> str | None:
     """Return the canonical name of the material or pattern that a word names, or None."""
     word = SURFACE_ALIASES.get(word, word)
     return word if word in SURFACES else None
+
+
+def place_name(spelled: str, target: str) -> str:
+    """Return the one name of a place by its spelling and the name of what is there: nothing stands on top of a wall."""
+    head = target.partition(" of ")[0].split()[-1:]
+    is_upright = spelled in {"on", "onto", "upon"} and any(singular(word) in _UPRIGHT for word in head)
+    return "on" if is_upright else PLACES.get(spelled, spelled)
 
 
 @lru_cache(maxsize=4096)

@@ -140,6 +140,11 @@ class Absences(Sentence):
         if subject is None and not is_whole and at > 0 and before not in _CLAUSE_ENDS | COPULAS | {"there"}:
             self.lose()  # of something that was not understood
             return self.end_of_clause(start)
+        if before in {"and", "but"} and subject != self.first:  # `ramen topped with an egg, pork and no seaweed`
+            if self.tokens.at(self.phrases.read(start)[1]) not in {".", ";"}:
+                self.lose()
+                return self.end_of_clause(start)
+            subject = None
         self.pending = None
         return self._exclude(at, start, subject)
 

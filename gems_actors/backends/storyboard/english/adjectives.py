@@ -7,7 +7,7 @@ from typing import Final
 from gems_actors.backends.storyboard.words import word_set
 
 ADJECTIVES: Final = word_set(
-    "true false "
+    "true false tan ivory "
     "tranquil placid balmy breezy brisk fourth fifth sixth seventh eighth ninth tenth glassy blunt upside-down "
     "afraid ashamed aware fond low high online offline faint brief prominent stainless culinary pleasant persuasive "
     "wobbly sudden steady tangy tart professional illustrative radiant female-led neat-looking small large big tiny "

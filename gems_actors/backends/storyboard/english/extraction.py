@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from gems_actors.backends.storyboard.english.asides.spoken import drop_ranges, drop_times, take_times
 from gems_actors.backends.storyboard.english.kinds import SIGN_NOUNS, TEXT_NOUNS
 from gems_actors.backends.storyboard.english.styles import take_settings, take_styles
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, is_latin
@@ -74,8 +75,8 @@ class Found:
 
     texts: list[str] = field(default_factory=list)
     charts: list[Thing] = field(default_factory=list)
-    times: list[str] = field(default_factory=list)
-    """Times that clocks show."""
+    times: list[tuple[str, str]] = field(default_factory=list)
+    """Times that clocks show, in digits and in the words of the prompt."""
     styles: list[str] = field(default_factory=list)
     settings: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
@@ -87,6 +88,10 @@ def extract(text: str) -> tuple[str, Found]:
     found = Found()
     text = _QUOTED.sub(lambda match: _take_quoted(match, found), text)
     text = _IMPERATIVE.sub(r"\1", _take_foreign(text, found))
+    text = drop_ranges(text, found.unread)
+    if _CLOCK.search(text):
+        text = take_times(text, lambda time, words: _note_time(time, words, found))
+    text = drop_times(text, found.unread)
     text = _NUMBER_TEXT.sub(lambda match: _take_text(match[1] or match[2], found), text)
     if sum(map(str.isupper, text)) < 2 * sum(map(str.islower, text)):
         text = _AUTHOR.sub(lambda match: _take_author(match, found), text)
@@ -158,7 +163,11 @@ def _take_chart(match: re.Match[str], found: Found) -> str:
 
 
 def _take_time(match: re.Match[str], found: Found) -> str:
-    found.times.append(match[1] or f"{match[2]}:00")
+    return _note_time(match[1] or f"{match[2]}:00", match[0], found)
+
+
+def _note_time(time: str, words: str, found: Found) -> str:
+    found.times.append((time, words))
     return f" {TEXT_MARK} "
 
 

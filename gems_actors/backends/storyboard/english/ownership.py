@@ -131,8 +131,8 @@ class Ownership(Absences):
         is_doing = self.shared is not None and (self.shared.kind == "action" or self.shared.word == "with")
         if target in SHELTERS and place == "under" and is_doing and acts(self.agent or self.clause[0]):
             return self.agent or self.clause[0]
-        if self.shared is None:
-            return None
+        if self.shared is None or self.shared.word == "on":
+            return None  # `a mirror on the wall above a sink`
         is_definite = phrase is not None and phrase.is_definite
         return self._of_two(self.shared, self.last, place, target, is_definite=is_definite)
 

@@ -96,6 +96,13 @@ _UNITS: Final = frozenset(
         "years",
     ]
 )
+_DRINKS: Final = frozenset(
+    ("wine", "champagne", "cocktail", "beer", "martini", "shot", "water", "whiskey", "juice", "pint", "drinking")
+)
+"""What glasses are drunk from, and not looked through."""
+_SPECTACLES: Final = frozenset(
+    ("tortoiseshell", "horn-rimmed", "wire-rimmed", "thick-rimmed", "rimless", "aviator", "wire-frame", "cat-eye")
+)
 _COMPLEMENTS: Final = frozenset(("of", "to", "than", "as", "from", "enough"))
 _NOUNS_TOO: Final = frozenset(
     ("light", "square", "male", "female", "adult", "miniature", "antique", "classic", "cold", "dark", "wild", "public")
@@ -330,7 +337,7 @@ class PhraseReader(NameEnds):
             return None, end  # `shavings of wood lie on a bench`
         if head in INSUBSTANTIAL or (head == "number" and opening.is_definite):
             return None, end  # `the memory of a summer` has no summer, `the number of flowers` no further flowers
-        is_mass = inner is not None and not inner.is_plural and inner.thing.name not in PLURAL_ONLY
+        is_mass = inner is not None and not inner.is_plural and inner.thing.name.split()[-1] not in PLURAL_ONLY
         if (head in MEASURES or singular(head) in MEASURES) and not is_mass:  # `a pile of laundry` is one thing
             return self._measured(inner, head), end
         if head in WHOLES:
@@ -346,7 +353,8 @@ class PhraseReader(NameEnds):
         if thing.name == "eyeglasses":  # `a tray of glasses`
             thing, inner = replace(thing, name="glass", count=3), replace(inner, is_plural=True)
         has_article = self.tokens.at(after + 1) in {"a", "an"}
-        kept = [word for word in thing.attributes if has_article or not (colour_of(word) or surface_of(word))]
+        is_own = has_article or inner.is_plural  # `a bowl of green pears` is no green bowl
+        kept = [word for word in thing.attributes if is_own or not (colour_of(word) or surface_of(word))]
         named = [*kept, plural(thing.name) if inner.is_plural else thing.name]
         article = [self.tokens.at(after + 1)] if has_article else []
         is_counted = inner.stated is not None and not has_article
@@ -364,9 +372,13 @@ class PhraseReader(NameEnds):
         """Return the phrase after a measure such as `a pair of`, with its count."""
         if phrase is None or phrase.thing.is_counted:
             return phrase
-        is_one = phrase.thing.name.split()[-1] in PLURAL_ONLY | {"glasses", "glass"} and measure == "pair"
-        count = 1 if is_one or phrase.thing.name in PLURAL_ONLY else MEASURES.get(measure, 4)
-        thing = Thing(phrase.thing.name, count, 1 < count < 4, phrase.thing.attributes)
+        name = phrase.thing.name
+        first, space, last = name.rpartition(" ")
+        if measure == "pair" and last == "glass" and phrase.is_plural and first not in _DRINKS:
+            last, name = "eyeglasses", f"{first}{space}eyeglasses"
+        is_one = last in PLURAL_ONLY and (measure == "pair" or not first)
+        count = 1 if is_one else MEASURES.get(measure, 4)
+        thing = Thing(name, count, 1 < count < 4, phrase.thing.attributes)
         return Phrase(thing, phrase.is_definite, is_plural=True, stated=-count)
 
     def _phrase_of(self, words: list[str], opening: Opening, of: int | None = None) -> Phrase | None:
@@ -399,7 +411,9 @@ class PhraseReader(NameEnds):
         if len(nouns) >= _MAX_NAME_WORDS or (nouns and nouns[0] in _TIMES):
             return None
         head = head_words[-1]
-        if head == "glasses" and all(map(is_owner, nouns)) and of is None and opening.count is None:
+        is_rimmed = not _SPECTACLES.isdisjoint(head_words)
+        is_worn = all(is_owner(word) or word in _SPECTACLES for word in nouns) and (is_rimmed or opening.count is None)
+        if head == "glasses" and is_worn and of is None:
             head = "eyeglasses"
         if head in {"reading glasses", "safety glasses"}:
             head = f"{head.split()[0]} eyeglasses"

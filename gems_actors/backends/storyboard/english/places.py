@@ -28,6 +28,7 @@ from gems_actors.backends.storyboard.words import (
     PLACES,
     colour_of,
     is_participle,
+    place_name,
 )
 
 _EITHER: Final = frozenset(("either", "each", "both", "opposite", "one", "every"))
@@ -137,11 +138,15 @@ class Places(Ownership):
             self.tokens.doubt(at, self.phrases.read(at + length)[1])
             self.lose()
         elif self.is_negated:
-            self.expect(subject, f"not {PLACES[spelled]}", "position", span, is_negative=True)
+            self.expect(subject, f"not {self._place_name(spelled, at + length)}", "position", span, is_negative=True)
         else:
-            self.expect(subject, PLACES[spelled], "position", span)
+            self.expect(subject, self._place_name(spelled, at + length), "position", span)
         self.is_negated = False
         return at + length
+
+    def _place_name(self, spelled: str, at: int) -> str:
+        phrase = self.phrases.read(at)[0]
+        return place_name(spelled, phrase.thing.name if phrase is not None else "")
 
     def _is_in_unknown(self, subject: str, place: str, at: int) -> bool:
         """Return whether somebody is in something that no table has, so that it may be worn: `a man in a jerkin`."""
@@ -179,7 +184,7 @@ class Places(Ownership):
         if (
             name is not None and not is_seen_through and (phrase.is_plural or self.found.things[name].count == 1)
         ):  # `in the first panel`
-            self.fronted = (PLACES[self.tokens.phrase(at, end)], name, (at, end))
+            self.fronted = (place_name(self.tokens.phrase(at, end), name), name, (at, end))
         self.last = self.head = None
         return after + 1
 

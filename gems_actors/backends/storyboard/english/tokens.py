@@ -10,7 +10,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
-from gems_actors.backends.storyboard.english.vocabulary import FILLERS, FUNCTION_WORDS, JOINTS, is_adverb
+from gems_actors.backends.storyboard.english.vocabulary import FILLERS, FUNCTION_WORDS, JOINTS, NEGATIONS, is_adverb
 from gems_actors.backends.storyboard.pictograms import emoji_name
 
 TEXT_MARK: Final = "\ue000"
@@ -167,6 +167,13 @@ def _phrases(tokens: Tokens) -> Iterator[str]:
 
 def _phrase(tokens: Tokens, start: int, end: int) -> str:
     """Return unused words with the preposition or article before them."""
-    while start > 0 and not tokens.is_used[start - 1] and tokens.words[start - 1] in FUNCTION_WORDS - JOINTS:
+    while start > 0 and (not tokens.is_used[start - 1] or tokens.words[start - 1] in NEGATIONS):
+        if tokens.words[start - 1] not in FUNCTION_WORDS - JOINTS:
+            break
         start -= 1
+    after = end
+    while after < len(tokens.words) and not tokens.is_used[after] and tokens.words[after] in FUNCTION_WORDS - JOINTS:
+        after += 1
+    if after == len(tokens.words) or tokens.words[after] in {",", ".", ";"}:
+        end = after  # `flickering off`
     return " ".join(tokens.raw[start:end])[:_MAX_PHRASE_CHARACTERS]

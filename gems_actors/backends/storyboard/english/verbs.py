@@ -128,7 +128,7 @@ _PASSED_NOUNS: Final = word_set(
     "filter tilt ripple clash project curl line frame dot border block mirror streak wind turn blend echo "
     "highlight capture cradle burst cast jut spread swirl billow chat gather live tower drape blush plunge "
     "sparkle splash pose kick paw step stop start check hurdle land crack end form leak spray stack stain "
-    "sprinkle scratch shade crown frown race smoke stick charge sound ring rock ship wave whip contrast"
+    "sprinkle scratch steam shade crown frown race smoke stick charge sound ring rock ship wave whip contrast"
 )
 """Verbs whose third person is a plural noun as often, so that it is a verb only with an object."""
 PASSED_VERBS: Final = frozenset(_third_person_of(verb) for verb in _PASSED - _PASSED_NOUNS)

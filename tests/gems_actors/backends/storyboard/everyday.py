@@ -15,7 +15,7 @@ from typing import Final
 
 from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.scene import Claim, claims_of
-from gems_actors.backends.storyboard.words import PLACES, colour_of, number_of, surface_of
+from gems_actors.backends.storyboard.words import colour_of, number_of, place_name, surface_of
 
 TABLES: Final = Path(__file__).with_name("prompts")
 
@@ -71,7 +71,7 @@ def _keys_of(item: str) -> Iterator[tuple[str, ...]]:
         yield "count", rest, "0"
     elif " > " in item:
         subject, word, objects = item.split(" > ")
-        yield "relation", subject, PLACES.get(word, word), *objects.split(" + ")
+        yield "relation", subject, place_name(word, objects), *objects.split(" + ")
     elif ": " in item:
         subject, word = item.split(": ")
         yield "property", subject, colour_of(word) or surface_of(word) or word

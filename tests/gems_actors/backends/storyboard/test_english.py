@@ -116,9 +116,9 @@ def test_a_prompt_asks_what_it_says(prompt: str, asked: str, not_asked: str) -> 
     ("prompt", "words"),
     [
         ("a portrait of a cat, chiaroscuro, at golden hour", ("chiaroscuro", "at golden hour")),
-        ("a man who doesn't smoke cigarettes", ("smoke cigarettes",)),
+        ("a man who doesn't smoke cigarettes", ("who doesn't smoke cigarettes",)),
         ("a cat and a sense of wonder", ("a sense of wonder",)),
-        ("a woman not looking at the camera", ("looking at the camera",)),
+        ("a woman not looking at the camera", ("not looking at the camera",)),
         ("ein roter Ball auf dem Tisch", ("ein roter Ball auf dem Tisch",)),
         ("un chat noir sur une chaise. A red ball.", ("un chat noir sur une chaise",)),
         ("一只黑猫坐在椅子上", ("一只黑猫坐在椅子上",)),
@@ -177,6 +177,7 @@ def test_an_emoji_is_the_thing_that_it_shows() -> None:
         "a bird that is not flying",
         "a piano with a cat lying on it",
         "a sandwich cut in half, film noir style",
+        "a clock on a wall showing half past ten",
     ],
 )
 @pytest.mark.slow

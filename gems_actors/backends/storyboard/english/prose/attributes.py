@@ -38,8 +38,7 @@ def certain_attributes(thing: Thing, words: list[str]) -> tuple[str, ...]:
     """Return the attributes of a thing that its noun phrase, given by its words, says of it for certain."""
     graded = {attribute_of(word) for adverb, word in pairwise(words) if is_adverb(adverb)}  # `dimly lit`
     kept = [word for word in thing.attributes if word not in graded | VACUOUS | _RELATING]
-    if "ivory" in words:
-        kept = [word for word in kept if word != "beige"]  # which may be what the thing is made of
+    kept = [word for word in kept if word != "ivory"]  # which may be what the thing is made of
     first, *others = thing.name.partition(" of ")[0].split()
     if others:
         kept = [word for word in kept if word not in _OF_FIRST_NOUN and not (first in _GOODS and colour_of(word))]

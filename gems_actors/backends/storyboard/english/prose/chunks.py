@@ -58,6 +58,8 @@ _PICTURES: Final = word_set("portrait photograph photo painting poster illustrat
 """What `the portrait` at the beginning of a sentence says of the picture itself."""
 _PARTS: Final = WHOLES | word_set("edge middle center centre top bottom corner end base foot rim surface heart tip")
 """Heads after which `of` names the thing that they are a part of."""
+_OF_BODIES: Final = word_set("palm lap sole calf temple lash pupil lid")
+"""What after a possessive names a part of a body."""
 _UNREAL: Final = word_set(
     "imaginary imagined imagery hidden unseen invisible absent missing former would-be fake potential possible future "
     "past fictional nonexistent virtual unknown typical traditional-style figurative metaphorical such certain"
@@ -174,6 +176,8 @@ class Chunker:
         is_definite = self.tokens.at(at) == "the"
         if singular(words[0]) in BODY_PARTS and self.tokens.at(at) not in {"a", "an"}:
             return True  # `biting her tongue`
+        if singular(words[0]) in _OF_BODIES and self.tokens.at(at) in POSSESSIVES:
+            return True  # `coins in her palm`
         if is_definite and words[0] in _PICTURES and self.tokens.at(at - 1) in {".", ";"}:
             return True
         if is_definite and len(words) == 1 and (words[0] == "glass" or self._is_of_more(words[0])):

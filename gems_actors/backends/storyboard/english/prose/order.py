@@ -27,6 +27,13 @@ COVERED: Final = word_set(
     "stacked piled packed cluttered crowded draped strewn scattered garnished trimmed overgrown loaded stuffed fitted"
 )
 """Participles after which `with`, `in` or `by` names what is there."""
+_SHOWING: Final = frozenset(("show", "shows", "showing", "display", "displays", "displaying"))
+"""What something shows is in its own picture."""
+_PICTURES: Final = word_set(
+    "image picture photo photograph scene illustration artwork painting poster infographic shot render drawing view it "
+    "that which composition portrait"
+)
+"""What shows the things of the whole picture."""
 _NEARLY: Final = word_set(
     "half almost nearly partially partly barely hardly scarcely never seemingly apparently slightly"
 )
@@ -123,6 +130,8 @@ class Order:
                 return is_tag or self._is_joined(index, before + 1)
             case "place":
                 return self._is_at_place(before, is_bare=is_bare)
+            case _ if self.word(before) in _SHOWING and _PICTURES.isdisjoint(self.word(before - 1).split()):
+                return False  # `a patch shows a wave`
             case _ if self.word(before) in TAKING_FORMS or self.kind(before) == "have":
                 return self._tokens.at(self.chunks[before].start - 1) != "to"  # `running to catch a bus`
             case "be":

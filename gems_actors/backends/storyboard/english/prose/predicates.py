@@ -12,7 +12,7 @@ from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
 from gems_actors.backends.storyboard.english.verbs import TAKING_FORMS, is_past
 from gems_actors.backends.storyboard.english.vocabulary import COMPARATIVES, STATES, VACUOUS
 from gems_actors.backends.storyboard.scene import RelationKind
-from gems_actors.backends.storyboard.words import NOUNS_IN_ING, PLACES, is_participle
+from gems_actors.backends.storyboard.words import NOUNS_IN_ING, PLACES, is_participle, place_name
 
 _UNSURE_PLACES: Final = frozenset(("between", "in between", "into", "on the left side of", "on the right side of"))
 _BESIDE: Final = frozenset(("left of", "right of"))
@@ -102,7 +102,7 @@ class PredicateReader:
         elif verb and place == "with":
             return
         full = place if verb in VACUOUS | {"set"} else f"{verb} {place}".strip()
-        word = PLACES.get(full, full)
+        word = place_name(full, target)
         kind: RelationKind = "position" if full in PLACES else "action"
         is_alone = target.split()[-1] in PAIRED and self._found.things[target].count == 1
         if word == "inside" and not is_alone and not CLOTHES.isdisjoint(kinds_of(target)):

@@ -1,0 +1,293 @@
+"""Finds stretches of a sentence that say something only of a part, by an exception, or of what is not to be seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Final
+
+from gems_actors.backends.storyboard.english.kinds import SCENES
+from gems_actors.backends.storyboard.english.phrases import PhraseReader
+from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, Tokens
+from gems_actors.backends.storyboard.english.verbs import BASES, TAKING_FORMS, THIRD_PERSONS, is_past
+from gems_actors.backends.storyboard.english.vocabulary import (
+    ABSENCES,
+    COMPARATIVES,
+    COPULAS,
+    DETERMINERS,
+    HAVING,
+    JOINTS,
+    MISSING,
+    NEGATIONS,
+    NEGATIVE_COPULAS,
+    POSSESSIVES,
+    PRONOUNS,
+    attribute_of,
+    is_adverb,
+)
+from gems_actors.backends.storyboard.words import PLACES, is_participle, number_of, word_set
+
+_EXCEPTING: Final = frozenset(("except", "excepting", "excluding"))
+_EXCEPTING_PAIRS: Final = frozenset(
+    (("apart", "from"), ("aside", "from"), ("save", "for"), ("other", "than"), ("the", "exception"))
+)
+_ALL: Final = word_set("all every each everything everyone everybody both")
+_MEMBERS: Final = word_set("none neither either most some half many few several each all both any one only")
+_GROUPS: Final = word_set("them which whom these those")
+_REMAINDERS: Final = word_set("rest remainder majority others remaining")
+_GONE: Final = MISSING | word_set("eaten removed taken lost stolen")
+_SEEN: Final = word_set("visible seen shown pictured noticeable")
+_UNSEEN: Final = word_set("unseen invisible off-screen offscreen off-camera out-of-frame offstage")
+_HIDDEN: Final = word_set("hidden concealed obscured")
+_HIDING: Final = word_set("behind from by under underneath beneath in inside within among beyond out")
+_PARTLY: Final = word_set("partially partly half mostly slightly largely")
+_HARDLY: Final = word_set("barely hardly scarcely")
+_FRAMES: Final = word_set("frame view sight shot picture image reach camera photo canvas")
+_RELATIVES: Final = frozenset(("that", "which", "who", "whose"))
+_PREPOSITIONS: Final = frozenset(word for word in PLACES if " " not in word) | {"of", "from", "to", "for", "than"}
+_ANYWHERE: Final = frozenset(
+    (
+        *(("in", "sight"), ("in", "view"), ("in", "the", "image"), ("in", "the", "picture"), ("in", "the", "scene")),
+        *(("at", "all"), ("in", "the", "photo"), ("in", "the", "frame")),
+    )
+)
+_TRIGGERS: Final = (
+    _EXCEPTING
+    | {first for first, _ in _EXCEPTING_PAIRS}
+    | _REMAINDERS
+    | _GROUPS
+    | _HIDDEN
+    | _SEEN
+    | _UNSEEN
+    | _FRAMES
+    | {"but", "no", "without", "than"}
+) - {"the"} | {"exception"}
+"""Words without which a prompt has no such stretch."""
+_ANCHORS: Final = (_TRIGGERS - _FRAMES - _GROUPS) | {
+    "of",
+    "in",
+    "within",
+    "inside",
+    "out",
+    "outside",
+    "beyond",
+    "off",
+    "the",
+}
+"""The words at which its rules begin."""
+_SPACED_MARK: Final = re.compile(r" ([,.;:!?])")
+_MAX_LISTED: Final = 400
+_Span = tuple[int, int]
+
+
+def set_aside(tokens: Tokens) -> Tokens:
+    """Return the tokens without such stretches; each is listed, and a comma stands in its place."""
+    if _TRIGGERS.isdisjoint(tokens.words):
+        return tokens
+    spans = _merged(sorted(_Finder(tokens).spans()))
+    if not spans:
+        return tokens
+    words: list[str] = []
+    raw: list[str] = []
+    listed: list[str] = []
+    start = 0
+    for begin, end in spans:
+        listed.append(_SPACED_MARK.sub(r"\1", " ".join(tokens.raw[begin:end]).replace(TEXT_MARK, "…")).strip(" ,"))
+        words += [*tokens.words[start:begin], ","]
+        raw += [*tokens.raw[start:begin], ","]
+        start = end
+    rest = Tokens([*words, *tokens.words[start:]], [*raw, *tokens.raw[start:]])
+    rest.doubts = [words[:_MAX_LISTED] for words in listed if words]
+    return rest
+
+
+def _merged(spans: list[_Span]) -> list[_Span]:
+    merged: list[_Span] = []
+    for start, end in spans:
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+class _Finder:
+    """Finds the stretches of one prompt."""
+
+    def __init__(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._words = tokens.words
+        self._at = tokens.at
+        self._phrases = PhraseReader(tokens)
+
+    def spans(self) -> Iterator[_Span]:
+        """Yield start and end of each stretch."""
+        index = 0
+        for is_end, run in groupby(self._words, (".", ";").__contains__):
+            start, index = index, index + len(list(run))
+            if not is_end:
+                yield from self._spans_in(start, index)
+
+    def _spans_in(self, start: int, end: int) -> Iterator[_Span]:
+        rules = (self._exception, self._remainder, self._unseen, self._absence, self._comparison)
+        if _TRIGGERS.isdisjoint(self._words[start:end]):
+            return
+        for at in range(start, end):
+            for rule in rules if self._at(at) in _ANCHORS else ():
+                if (begin := rule(at, start)) is not None:
+                    yield begin, self._end(at, end, is_whole=rule == self._exception)
+
+    def _end(self, at: int, end: int, *, is_whole: bool) -> int:
+        """Return where a stretch ends: before a place that begins anew after a comma, or with its sentence."""
+        if is_whole:
+            return end
+        for comma in range(at + 1, end):
+            if self._at(comma) == "," and self._phrases.place_at(comma + 1) and self._at(comma + 1) != "with":
+                return comma
+        return end
+
+    def _exception(self, at: int, start: int) -> int | None:
+        """Take `all are red except one`: what is said of all is not so of one."""
+        word, following = self._at(at), self._at(at + 1)
+        before = self._words[start:at]
+        is_but = word == "but" and not _ALL.isdisjoint(before)
+        is_but = is_but and (number_of(following) is not None or following == "the")
+        is_besides = word in _EXCEPTING or (word, following) in _EXCEPTING_PAIRS
+        if not (is_but or is_besides):
+            return None
+        denied = [index for index in range(start, at) if self._at(index) in ABSENCES | {"nothing"}]
+        if word == "except" and (denied or "empty" in before):
+            return None  # `no furniture except a chair` has the chair
+        if denied:
+            return self._clause_start(denied[-1], start)
+        every = [index for index in range(start, at) if self._at(index) in _ALL]
+        if every and every[-1] > start:
+            return self._clause_start(every[-1], start)
+        return self._predicate_start(start, at)
+
+    def _remainder(self, at: int, start: int) -> int | None:
+        """Take `none of them`, `only one of which` and `the rest`, which speak of some members of a group."""
+        word = self._at(at)
+        if word in _REMAINDERS and self._at(at - 1) in DETERMINERS:
+            return self._clause_start(at - 1, start)
+        if word != "of" or self._at(at + 1) not in _GROUPS:
+            return None
+        at -= 1
+        word = self._at(at)
+        if word not in _MEMBERS and number_of(word) is None:
+            return None
+        begin = self._clause_start(at, start)
+        copula = self._at(at + 3) in COPULAS
+        stated = self._at(at + 3 + copula)
+        if stated in _GONE and not self._begins_object(at + 4 + copula):
+            return self._thing_start(begin, start)  # `eight slices, two of which are missing`
+        is_plain = self._at(at - 1) in {",", "."} and (attribute_of(stated) is not None or word in _ALL)
+        return None if is_plain else begin
+
+    def _unseen(self, at: int, start: int) -> int | None:
+        """Take a thing that is said not to be in the picture, with the words that say where it would be."""
+        word, following = self._at(at), self._at(at + 1)
+        opens = at
+        while opens > start and is_adverb(self._at(opens - 1)):
+            opens -= 1
+        graded = self._words[opens:at]
+        if word in _HIDDEN and following in _HIDING:
+            return opens if not _PARTLY.isdisjoint(graded) else self._thing_start(self._link_start(opens, start), start)
+        is_out = word == "out" and following == "of" and self._at(at + 2) in _FRAMES
+        is_beyond = word in {"outside", "beyond", "off"} and following == "the" and self._at(at + 2) in _FRAMES
+        if is_out or is_beyond or word in _UNSEEN or (word in _SEEN and not _HARDLY.isdisjoint(graded)):
+            return self._thing_start(self._link_start(opens, start), start)
+        is_in_frame = word in {"in", "within", "inside"} and not _FRAMES.isdisjoint(self._words[at + 1 : at + 3])
+        if word not in _SEEN and not is_in_frame:
+            return None
+        for index in range(at - 1, max(start, at - 5) - 1, -1):
+            if self._at(index) in NEGATIONS | NEGATIVE_COPULAS:
+                return self._thing_start(self._link_start(index, start), start)
+            if not (is_adverb(self._at(index)) or self._at(index) in COPULAS | {"itself", "themselves"}):
+                return None
+        return None
+
+    def _absence(self, at: int, start: int) -> int | None:
+        """Take `no leaves on the ground`: the absence holds there, and need not hold for the picture or the subject."""
+        word = self._at(at)
+        if word not in {"no", "without"}:
+            return None
+        begin = at + 1 + (self._at(at + 1) == "any")
+        phrase, after = self._phrases.read(begin)
+        while phrase is not None and self._at(after) in {"or", "nor"}:
+            phrase, after = self._phrases.read(after + 1)
+        if phrase is None:
+            return None
+        length = self._phrases.place_at(after)
+        if word == "without":
+            target = self._phrases.read(after + length)[0]
+            is_scene = target is not None and target.thing.name.split()[-1] in SCENES
+            opening = self._at(after + length)
+            is_there = opening in POSSESSIVES | PRONOUNS or (opening == "the" and not is_scene)
+            return at if length and is_there else None
+        if any(tuple(self._words[after : after + len(words)]) == words for words in _ANYWHERE):
+            return None
+        is_doing = is_participle(self._at(after)) or self._at(after) in _RELATIVES
+        if not length and not is_doing:
+            return None
+        while at > start and self._at(at - 1) in COPULAS | HAVING | {"with", "there", "and", "but"}:
+            at -= 1
+        return at
+
+    def _comparison(self, at: int, start: int) -> int | None:
+        """Take `floats higher than`, whose verb would be read as a noun."""
+        is_than = self._at(at) == "than" and self._at(at - 1) in COMPARATIVES
+        at -= 2
+        is_verb = self._at(at) in BASES or self._at(at) in THIRD_PERSONS or is_participle(self._at(at))
+        is_verb = is_verb and self._at(at - 1) not in DETERMINERS and at > start
+        return at if is_than and is_verb else None
+
+    def _clause_start(self, at: int, start: int) -> int:
+        """Return where the clause of a token begins, with the word that joins it."""
+        while at > start and self._at(at) not in JOINTS:
+            at -= 1
+        return at
+
+    def _predicate_start(self, start: int, at: int) -> int:
+        """Return where the first predicate of a clause begins, or else `at`."""
+        for index in range(start + 1, at):
+            word = self._at(index)
+            is_verbal = word in THIRD_PERSONS or is_participle(word) or is_past(word)
+            is_attribute = self._at(index - 1) in DETERMINERS or number_of(self._at(index - 1)) is not None
+            if word in COPULAS | HAVING | _PREPOSITIONS - {"of"} or (is_verbal and not is_attribute):
+                return index
+        return at
+
+    def _begins_object(self, at: int) -> bool:
+        return self._at(at) in DETERMINERS or number_of(self._at(at)) is not None
+
+    def _link_start(self, at: int, start: int) -> int:
+        """Return where `that is`, `which are` or `just` before a token begins."""
+        while at > start and (
+            self._at(at - 1) in COPULAS | _RELATIVES | HAVING | {"can", "just", "itself", "but", "lies", "remains"}
+            or self._at(at - 1) in {"remain", "stays", "kept"}
+            or is_adverb(self._at(at - 1))
+        ):
+            at -= 1
+        return at
+
+    def _thing_start(self, at: int, start: int) -> int:
+        """Return where the noun phrase before a token begins, with the preposition or the verb before it."""
+        at -= self._at(at - 1) == "," and at - 1 > start
+        while at > start and self._at(at - 1) not in JOINTS:
+            word = self._at(at - 1)
+            if word in COPULAS or word in _RELATIVES - {"whose"} or word in _PREPOSITIONS:
+                break
+            at -= 1
+            if word == "whose":
+                return at
+            if word in DETERMINERS or number_of(word) is not None:
+                break
+        while at > start and self._at(at - 1) in _PREPOSITIONS:
+            at -= 1
+            if self._at(at) == "of":
+                return self._thing_start(at, start)
+        is_verb = at > start and (self._at(at - 1) in TAKING_FORMS or is_past(self._at(at - 1)))
+        is_verb = is_verb or (at > start and (is_participle(self._at(at - 1)) or self._at(at - 1) in THIRD_PERSONS))
+        return at - 1 if is_verb else at
