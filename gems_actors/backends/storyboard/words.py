@@ -101,7 +101,7 @@ PLACES: Final = (
 """Every spelling of a place, and the one name it goes by here."""
 _UPRIGHT: Final = word_set(
     "wall ceiling door gate fence facade window windowpane neck wrist finger ear nose face cheek forehead chest arm "
-    "leg screen label poster page paper canvas map board blackboard chalkboard whiteboard billboard banner flag shirt "
+    "leg screen label poster page paper canvas map blackboard chalkboard whiteboard billboard banner flag shirt "
     "t-shirt jacket mug fridge refrigerator hook nail rack line rope string clothesline side bark pole shore coast "
     "horizon"
 )

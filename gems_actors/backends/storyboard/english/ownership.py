@@ -113,8 +113,9 @@ class Ownership(Absences):
             return None  # `looking at a fish through the glass`
         if spelled == "by" and follower in POSSESSIVES:
             return None  # `hanging from a branch by its tail`
-        if spelled == "over" and self.shared is not None and self.shared.kind == "action":
-            return None  # `throws a bouquet over her shoulder`
+        is_done = self.shared is not None and self.shared.kind == "action"
+        if spelled == "over" and (is_done or follower in POSSESSIVES):
+            return None  # `throws a bouquet over her shoulder`, `with a coat over her arm`
         if follower in POSSESSIVES or self.has_own_part(self.shared):
             return self._wearer() if target in CLOTHES else self.last
         place = PLACES[spelled]

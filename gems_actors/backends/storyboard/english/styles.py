@@ -95,8 +95,9 @@ _FRAME = re.compile(
     re.IGNORECASE,
 )
 """`A surreal oil painting of`, at the beginning of a sentence."""
+_NAME_PART: Final = r"(?:(?:[A-Z]\.)+|[\w'’-]+)"
 _STYLE_OF = re.compile(
-    r"\bin (?:the |a )?style of ((?:an? |the )?[\w'’.-]+(?: (?!with\b|at\b|in\b|on\b|and\b)[\w'’.-]+){0,3})",
+    rf"\bin (?:the |a )?style of ((?:an? |the )?{_NAME_PART}(?: (?!with\b|at\b|in\b|on\b|and\b){_NAME_PART}){{0,3}})",
     re.IGNORECASE,
 )
 _IN_STYLE = re.compile(r"\bin (?:an? |the )?((?:[\w'’-]+ ){1,3}?)style\b", re.IGNORECASE)
@@ -116,7 +117,10 @@ _IN_MEDIUM = re.compile(
     re.IGNORECASE,
 )
 _SUPPOSING: Final = frozenset(
-    _listed("or, must, might, may, could, would, if, like, unlike, perhaps, maybe, never, not")
+    _listed(
+        "disappears, disappear, disappearing, vanishes, vanish, lost, fades, fade, fading, recedes, or, must, might, "
+        "may, could, would, if, like, unlike, perhaps, maybe, never, not"
+    )
 )
 _BEFORE_STYLE = re.compile(r"^(?:(?:the|an?|its?|this|his|her|their|one|two|three|[a-z]+ly)(?: |$))*")
 _SETTING = re.compile(rf"\b(?:{'|'.join(_SETTINGS)})\b", re.IGNORECASE)

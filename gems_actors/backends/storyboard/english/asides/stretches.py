@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Final
 
@@ -79,6 +79,7 @@ _ANCHORS: Final = (_TRIGGERS - _FRAMES - _GROUPS) | {
 _SPACED_MARK: Final = re.compile(r" ([,.;:!?])")
 _MAX_LISTED: Final = 400
 _Span = tuple[int, int]
+_Rule = Callable[[int, int], int | None]
 
 
 def set_aside(tokens: Tokens) -> Tokens:
@@ -120,6 +121,7 @@ class _Finder:
         self._words = tokens.words
         self._at = tokens.at
         self._phrases = PhraseReader(tokens)
+        self._is_telegraphic = {"a", "an", "the"}.isdisjoint(tokens.words)
 
     def spans(self) -> Iterator[_Span]:
         """Yield start and end of each stretch."""
@@ -136,14 +138,18 @@ class _Finder:
         for at in range(start, end):
             for rule in rules if self._at(at) in _ANCHORS else ():
                 if (begin := rule(at, start)) is not None:
-                    yield begin, self._end(at, end, is_whole=rule == self._exception)
+                    yield begin, self._end(at, end, rule)
 
-    def _end(self, at: int, end: int, *, is_whole: bool) -> int:
-        """Return where a stretch ends: before a place that begins anew after a comma, or with its sentence."""
-        if is_whole:
+    def _end(self, at: int, end: int, rule: _Rule) -> int:
+        """Return where a stretch ends: at a comma before a place or another thing, or with its sentence."""
+        if rule == self._exception:
             return end
         for comma in range(at + 1, end):
-            if self._at(comma) == "," and self._phrases.place_at(comma + 1) and self._at(comma + 1) != "with":
+            if self._at(comma) != ",":
+                continue
+            is_place = self._phrases.place_at(comma + 1) and self._at(comma + 1) != "with"
+            is_thing = rule == self._unseen and (self._begins_object(comma + 1) or self._is_telegraphic)
+            if is_place or is_thing:
                 return comma
         return end
 
@@ -182,8 +188,9 @@ class _Finder:
         stated = self._at(at + 3 + copula)
         if stated in _GONE and not self._begins_object(at + 4 + copula):
             return self._thing_start(begin, start)  # `eight slices, two of which are missing`
-        is_plain = self._at(at - 1) in {",", "."} and (attribute_of(stated) is not None or word in _ALL)
-        return None if is_plain else begin
+        is_state = attribute_of(stated) is not None and self._at(at + 4 + copula) in {",", ".", ";", "and", "with"}
+        is_plain = word in _ALL or (is_state and (word == "none" or number_of(word) is not None))
+        return None if is_plain and self._at(at - 1) in {",", "."} else begin
 
     def _unseen(self, at: int, start: int) -> int | None:
         """Take a thing that is said not to be in the picture, with the words that say where it would be."""
@@ -194,7 +201,7 @@ class _Finder:
         graded = self._words[opens:at]
         if word in _HIDDEN and following in _HIDING:
             return opens if not _PARTLY.isdisjoint(graded) else self._thing_start(self._link_start(opens, start), start)
-        is_out = word == "out" and following == "of" and self._at(at + 2) in _FRAMES
+        is_out = word == "out" and following == "of" and not _FRAMES.isdisjoint(self._words[at + 2 : at + 4])
         is_beyond = word in {"outside", "beyond", "off"} and following == "the" and self._at(at + 2) in _FRAMES
         if is_out or is_beyond or word in _UNSEEN or (word in _SEEN and not _HARDLY.isdisjoint(graded)):
             return self._thing_start(self._link_start(opens, start), start)
@@ -275,10 +282,11 @@ class _Finder:
     def _thing_start(self, at: int, start: int) -> int:
         """Return where the noun phrase before a token begins, with the preposition or the verb before it."""
         at -= self._at(at - 1) == "," and at - 1 > start
+        end = at
         while at > start and self._at(at - 1) not in JOINTS:
             word = self._at(at - 1)
-            if word in COPULAS or word in _RELATIVES - {"whose"} or word in _PREPOSITIONS:
-                break
+            if word in COPULAS or word in _RELATIVES - {"whose"} or (word in _PREPOSITIONS and at < end):
+                break  # but not at `the sink below`
             at -= 1
             if word == "whose":
                 return at

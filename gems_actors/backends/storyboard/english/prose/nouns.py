@@ -74,7 +74,8 @@ _CONCRETE: Final = word_set(
     "artisan backpack belt buckle craftsman craftswoman earmuffs glasses headscarf hood merchant monocle potter "
     "sash satchel shawl spectacles stationmaster stocking technician tie visor "
     # further things
-    "stripe tire hubcap album stand figurine gargoyle terminal wok habitat crate silo poplar acacia egret gauge bunk "
+    "clearing stripe tire hubcap album stand figurine gargoyle terminal "
+    "wok habitat crate silo poplar acacia egret gauge bunk "
     "abacus aeroplane aircraft airliner airplane ambulance amphora anchor apricot automobile avocado bag baggage "
     "bandage barley barricade basketball battleship bead beads beef beetroot bicycle bike bin boar boat bonsai "
     "bookmark bookshop boomerang broomstick brownie brush budgie bug bugle building bulb bullhorn bungalow buoy "

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from gems_actors.backends.storyboard.english.prose.chunks import Chunk, Kind
+from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
 from gems_actors.backends.storyboard.english.tokens import Tokens
-from gems_actors.backends.storyboard.english.verbs import TAKING_FORMS
+from gems_actors.backends.storyboard.english.verbs import TAKING_FORMS, is_past
+from gems_actors.backends.storyboard.english.vocabulary import is_adverb
 from gems_actors.backends.storyboard.words import PLACES, word_set
 
 PREDICATES: Final = frozenset(("verb", "be", "have"))
@@ -29,11 +31,11 @@ COVERED: Final = word_set(
 """Participles after which `with`, `in` or `by` names what is there."""
 _SHOWING: Final = frozenset(("show", "shows", "showing", "display", "displays", "displaying"))
 """What something shows is in its own picture."""
-_PICTURES: Final = word_set(
-    "image picture photo photograph scene illustration artwork painting poster infographic shot render drawing view it "
-    "that which composition portrait"
+_CARRIERS: Final = word_set(
+    "patch patches logo badge emblem tattoo screen screens monitor monitors display television tv phone mirror card "
+    "label stamp medallion flag banner crest coin sticker tapestry dial gauge"
 )
-"""What shows the things of the whole picture."""
+"""What shows a picture of its own."""
 _NEARLY: Final = word_set(
     "half almost nearly partially partly barely hardly scarcely never seemingly apparently slightly"
 )
@@ -109,12 +111,21 @@ class Order:
     def _ends_well(self, index: int) -> bool:
         """Return whether the words after a thing cannot belong to its name."""
         after = self.skip_adverbs(index + 1)
+        if self.kind(after) == "have" and self._is_past_at(self.chunks[after].end):
+            return False  # `the singer has left`
         if self.kind(after) == "verb":  # `with pink ear flaps`
             is_object = index > 0 and self.kind(index - 1) != "joint"
             is_singular_verb = self._is_plural(index) and self.word(after).endswith("s")
             return self.chunks[index].has_opening or not is_object or is_singular_verb
         is_prepositional = self.kind(after) == "other" and self.word(after) in _PREPOSITIONS
         return self.kind(after) in _AFTER_THINGS or is_prepositional
+
+    def _is_past_at(self, at: int) -> bool:
+        """Return whether a past participle without a noun stands at a token: `has just struck noon`."""
+        while is_adverb(self._tokens.at(at)) or self._tokens.at(at) in {"just", "now", "since", "long"}:
+            at += 1
+        following = self._tokens.at(at + 1)
+        return is_past(self._tokens.at(at)) and not (following.isalpha() and is_concrete(following))
 
     def _begins_well(self, index: int) -> bool:
         """Return whether the words before a thing say that it is there."""
@@ -130,7 +141,7 @@ class Order:
                 return is_tag or self._is_joined(index, before + 1)
             case "place":
                 return self._is_at_place(before, is_bare=is_bare)
-            case _ if self.word(before) in _SHOWING and _PICTURES.isdisjoint(self.word(before - 1).split()):
+            case _ if self.word(before) in _SHOWING and self.word(before - 1).rpartition(" ")[2] in _CARRIERS:
                 return False  # `a patch shows a wave`
             case _ if self.word(before) in TAKING_FORMS or self.kind(before) == "have":
                 return self._tokens.at(self.chunks[before].start - 1) != "to"  # `running to catch a bus`
