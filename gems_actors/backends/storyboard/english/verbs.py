@@ -78,7 +78,7 @@ _PAST_PARTICIPLES: Final = word_set(
     "stuck bound begun fed laid sold bitten ridden driven stolen slung struck strewn swollen taken eaten chosen "
     "clad caught made seen built drawn cut set hung held worn torn broken frozen written woven lit shown split "
     "bent grown blown thrown hidden fallen sewn handwritten carved spun strung swept dug known tied iced used "
-    "lost mistaken shaken woken spoken forgotten bred wound overgrown slain sunk shrunk"
+    "lost flown mistaken shaken woken spoken forgotten bred wound overgrown slain sunk shrunk"
 )
 """Irregular participles; `set` and `seen` need a preposition."""
 PURPOSES: Final = word_set(

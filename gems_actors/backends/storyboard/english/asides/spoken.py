@@ -16,7 +16,8 @@ _SPOKEN = re.compile(
     re.IGNORECASE,
 )
 _FULL_HOUR = re.compile(
-    rf"\b(?:(?:at |as |exactly )?({_HOURS}) o['’]clock|(showing|striking|strikes) (?:noon|midnight))\b",
+    rf"\b(?:(?:at |as |exactly )?({_HOURS}) o['’]clock"
+    r"|(?:showing|striking|strikes|hands at|point(?:ing)? to) (?:noon|midnight))\b",
     re.IGNORECASE,
 )
 _ONE = rf"(?:[A-Z]|\d{{1,4}}|{_HOURS})"

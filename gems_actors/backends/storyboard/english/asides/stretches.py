@@ -10,7 +10,7 @@ from typing import Final
 from gems_actors.backends.storyboard.english.kinds import SCENES
 from gems_actors.backends.storyboard.english.phrases import PhraseReader
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, Tokens
-from gems_actors.backends.storyboard.english.verbs import BASES, TAKING_FORMS, THIRD_PERSONS, is_past
+from gems_actors.backends.storyboard.english.verbs import BASES, PAST_VERBS, TAKING_FORMS, THIRD_PERSONS, is_past
 from gems_actors.backends.storyboard.english.vocabulary import (
     ABSENCES,
     COMPARATIVES,
@@ -28,16 +28,14 @@ from gems_actors.backends.storyboard.english.vocabulary import (
 )
 from gems_actors.backends.storyboard.words import PLACES, is_participle, number_of, word_set
 
-_EXCEPTING: Final = frozenset(("except", "excepting", "excluding"))
-_EXCEPTING_PAIRS: Final = frozenset(
-    (("apart", "from"), ("aside", "from"), ("save", "for"), ("other", "than"), ("the", "exception"))
-)
+_EXCEPTING: Final = frozenset(("except", "excepting", "excluding", "exception"))
+_EXCEPTING_PAIRS: Final = frozenset((("apart", "from"), ("aside", "from"), ("save", "for"), ("other", "than")))
 _ALL: Final = word_set("all every each everything everyone everybody both")
 _MEMBERS: Final = word_set("none neither either most some half many few several each all both any one only")
 _GROUPS: Final = word_set("them which whom these those")
 _REMAINDERS: Final = word_set("rest remainder majority others remaining")
 _GONE: Final = MISSING | word_set("eaten removed taken lost stolen")
-_SEEN: Final = word_set("visible seen shown pictured noticeable")
+_SEEN: Final = word_set("visible seen shown pictured noticeable see")
 _UNSEEN: Final = word_set("unseen invisible off-screen offscreen off-camera out-of-frame offstage")
 _HIDDEN: Final = word_set("hidden concealed obscured")
 _HIDING: Final = word_set("behind from by under underneath beneath in inside within among beyond out")
@@ -61,20 +59,10 @@ _TRIGGERS: Final = (
     | _SEEN
     | _UNSEEN
     | _FRAMES
-    | {"but", "no", "without", "than"}
-) - {"the"} | {"exception"}
+    | {"but", "no", "without", "than", "other"}
+)
 """Words without which a prompt has no such stretch."""
-_ANCHORS: Final = (_TRIGGERS - _FRAMES - _GROUPS) | {
-    "of",
-    "in",
-    "within",
-    "inside",
-    "out",
-    "outside",
-    "beyond",
-    "off",
-    "the",
-}
+_ANCHORS: Final = (_TRIGGERS - _FRAMES - _GROUPS) | word_set("of in within inside out outside beyond off other")
 """The words at which its rules begin."""
 _SPACED_MARK: Final = re.compile(r" ([,.;:!?])")
 _MAX_LISTED: Final = 400
@@ -132,7 +120,7 @@ class _Finder:
                 yield from self._spans_in(start, index)
 
     def _spans_in(self, start: int, end: int) -> Iterator[_Span]:
-        rules = (self._exception, self._remainder, self._unseen, self._absence, self._comparison)
+        rules = (self._exception, self._remainder, self._unseen, self._viewpoint, self._absence, self._comparison)
         if _TRIGGERS.isdisjoint(self._words[start:end]):
             return
         for at in range(start, end):
@@ -148,6 +136,8 @@ class _Finder:
             if self._at(comma) != ",":
                 continue
             is_place = self._phrases.place_at(comma + 1) and self._at(comma + 1) != "with"
+            if rule == self._viewpoint:
+                return comma
             is_thing = rule == self._unseen and (self._begins_object(comma + 1) or self._is_telegraphic)
             if is_place or is_thing:
                 return comma
@@ -175,7 +165,8 @@ class _Finder:
     def _remainder(self, at: int, start: int) -> int | None:
         """Take `none of them`, `only one of which` and `the rest`, which speak of some members of a group."""
         word = self._at(at)
-        if word in _REMAINDERS and self._at(at - 1) in DETERMINERS:
+        is_other = word == "other" and tuple(self._words[at - 2 : at]) == ("than", "the")
+        if is_other or (word in _REMAINDERS and self._at(at - 1) in DETERMINERS):
             return self._clause_start(at - 1, start)
         if word != "of" or self._at(at + 1) not in _GROUPS:
             return None
@@ -203,6 +194,8 @@ class _Finder:
             return opens if not _PARTLY.isdisjoint(graded) else self._thing_start(self._link_start(opens, start), start)
         is_out = word == "out" and following == "of" and not _FRAMES.isdisjoint(self._words[at + 2 : at + 4])
         is_beyond = word in {"outside", "beyond", "off"} and following == "the" and self._at(at + 2) in _FRAMES
+        while (is_out or is_beyond) and opens > start and self._is_verbal(opens - 1):
+            opens -= 1  # `a kite that has flown out of the picture`
         if is_out or is_beyond or word in _UNSEEN or (word in _SEEN and not _HARDLY.isdisjoint(graded)):
             return self._thing_start(self._link_start(opens, start), start)
         is_in_frame = word in {"in", "within", "inside"} and not _FRAMES.isdisjoint(self._words[at + 1 : at + 3])
@@ -214,6 +207,11 @@ class _Finder:
             if not (is_adverb(self._at(index)) or self._at(index) in COPULAS | {"itself", "themselves"}):
                 return None
         return None
+
+    def _viewpoint(self, at: int, start: int) -> int | None:
+        """Take `seen only from the waist up`, whose objects need not be seen."""
+        is_view = self._at(at) in _SEEN and "from" in self._words[at + 1 : at + 3]
+        return at if is_view and at > start else None
 
     def _absence(self, at: int, start: int) -> int | None:
         """Take `no leaves on the ground`: the absence holds there, and need not hold for the picture or the subject."""
@@ -266,13 +264,18 @@ class _Finder:
                 return index
         return at
 
+    def _is_verbal(self, at: int) -> bool:
+        word = self._at(at)
+        return is_participle(word) or is_past(word) or word in THIRD_PERSONS | PAST_VERBS.keys() or word in BASES
+
     def _begins_object(self, at: int) -> bool:
         return self._at(at) in DETERMINERS or number_of(self._at(at)) is not None
 
     def _link_start(self, at: int, start: int) -> int:
         """Return where `that is`, `which are` or `just` before a token begins."""
         while at > start and (
-            self._at(at - 1) in COPULAS | _RELATIVES | HAVING | {"can", "just", "itself", "but", "lies", "remains"}
+            self._at(at - 1)
+            in COPULAS | _RELATIVES | HAVING | {"can", "just", "itself", "but", "lies", "remains", "we", "you"}
             or self._at(at - 1) in {"remain", "stays", "kept"}
             or is_adverb(self._at(at - 1))
         ):
