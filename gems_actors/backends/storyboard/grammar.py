@@ -105,10 +105,12 @@ def _with_charts_and_times(scene: Scene, found: Found) -> Scene:
     for chart in found.charts:
         if len(scene.things) < MAX_THINGS:
             scene = scene.with_thing(chart)
-    clocks = [thing for thing in scene.things if thing.name.split()[-1] in {"clock", "watch", "timer", "stopwatch"}]
-    found.unread.extend(words for _, words in found.times[len(clocks) :])
-    for clock, (time, _) in zip(clocks, found.times, strict=False):
-        scene = scene.with_thing(replace(clock, actions=(*clock.actions, f"showing {time}")))
+    for time in found.times:
+        clocks = [thing for thing in scene.things if thing.name.split()[-1] == time.clock and thing.count == 1]
+        if len(clocks) == 1 and not any(action.startswith("showing ") for action in clocks[0].actions):
+            scene = scene.with_thing(replace(clocks[0], actions=(*clocks[0].actions, f"showing {time.value}")))
+        else:
+            found.unread.append(time.words)
     return scene
 
 

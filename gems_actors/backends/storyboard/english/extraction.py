@@ -62,11 +62,23 @@ _LABEL_FIRST = re.compile(
 )
 _NUMBER_FIRST = re.compile(r"(?:and )?(\d[\d.]*%)\s+(?:of |for )?([^\W\d][^\d,;:=]{0,40}?)(?=\s*(?:,|\band\b|$))")
 _TIME = re.compile(r"\b(?:at |as )?(\d{1,2}:\d{2})(?: ?[ap]m)?\b|\b(?:at )?(\d{1,2}) ?o'clock\b", re.IGNORECASE)
-_CLOCK = re.compile(r"\b(?:clock|watch|clock face|stopwatch|timer)\b", re.IGNORECASE)
+_CLOCK = re.compile(r"\b(?:clock|watch|wristwatch|pocketwatch|stopwatch|timer)(?: face)?\b", re.IGNORECASE)
 
 
 _WORD = re.compile(r"[^\W\d_]+")
 _SENTENCE = re.compile(r"[^.!?\n。！？]+[.!?\n。！？]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Time:
+    """A time that a clock shows."""
+
+    value: str
+    """The time in digits, such as `3:40`."""
+    words: str
+    """The words of the prompt."""
+    clock: str
+    """The noun before it that names a clock, or an empty text."""
 
 
 @dataclass(slots=True)
@@ -75,8 +87,7 @@ class Found:
 
     texts: list[str] = field(default_factory=list)
     charts: list[Thing] = field(default_factory=list)
-    times: list[tuple[str, str]] = field(default_factory=list)
-    """Times that clocks show, in digits and in the words of the prompt."""
+    times: list[Time] = field(default_factory=list)
     styles: list[str] = field(default_factory=list)
     settings: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
@@ -90,7 +101,7 @@ def extract(text: str) -> tuple[str, Found]:
     text = _IMPERATIVE.sub(r"\1", _take_foreign(text, found))
     text = drop_ranges(text, found.unread)
     if _CLOCK.search(text):
-        text = take_times(text, lambda time, words: _note_time(time, words, found))
+        text = take_times(text, lambda time, match: _note_time(time, match, found))
     text = drop_times(text, found.unread)
     text = _NUMBER_TEXT.sub(lambda match: _take_text(match[1] or match[2], found), text)
     if sum(map(str.isupper, text)) < 2 * sum(map(str.islower, text)):
@@ -163,11 +174,14 @@ def _take_chart(match: re.Match[str], found: Found) -> str:
 
 
 def _take_time(match: re.Match[str], found: Found) -> str:
-    return _note_time(match[1] or f"{match[2]}:00", match[0], found)
+    return _note_time(match[1] or f"{match[2]}:00", match, found)
 
 
-def _note_time(time: str, words: str, found: Found) -> str:
-    found.times.append((time, words))
+def _note_time(time: str, match: re.Match[str], found: Found) -> str:
+    """Note a time of the clock that is named last before it, in the same sentence if there is one."""
+    before = match.string[: match.start()]
+    named = _CLOCK.findall(re.split(r"[.!?\n]", before)[-1]) or _CLOCK.findall(before) or _CLOCK.findall(match.string)
+    found.times.append(Time(time, match[0], named[-1].lower().split()[0]))
     return f" {TEXT_MARK} "
 
 

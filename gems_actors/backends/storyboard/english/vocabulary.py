@@ -97,7 +97,7 @@ COMPOUNDS: Final = word_set(
     "stained-glass marching-band high-street high-seas high-sea high-school high-chair high-rise wine-glass "
     "reading-glasses magnifying-glass safety-glasses jumping-spider flying-fox flying-fish flying-squirrel "
     "praying-mantis climbing-rose weeping-willow mourning-dove whooping-crane spitting-cobra hunting-dog sniffing-dog "
-    "racing-pigeon singing-bowl crossing-guard climbing-frame climbing-wall climbing-plant"
+    "racing-pigeon singing-bowl crossing-guard climbing-frame climbing-wall climbing-plant periodic-table"
 )
 """Compound nouns that begin with what is otherwise an adjective, a material or a participle."""
 VACUOUS: Final = word_set(

@@ -27,8 +27,8 @@ _RANGE = re.compile(
 )
 
 
-def take_times(text: str, take: Callable[[str, str], str]) -> str:
-    """Return the text with each time in words replaced by what `take` returns for its digits and its words."""
+def take_times(text: str, take: Callable[[str, re.Match[str]], str]) -> str:
+    """Return the text with each time in words replaced by what `take` returns for its digits and the match."""
 
     def spoken(match: re.Match[str]) -> str:
         minutes = _PARTS.get(match[1].lower()) or _number(match[1])
@@ -37,11 +37,11 @@ def take_times(text: str, take: Callable[[str, str], str]) -> str:
             return match[0]
         if match[2].lower() in {"to", "till", "before"}:
             hour, minutes = hour - 1 or 12, 60 - minutes
-        return take(f"{hour}:{minutes:02}", match[0])
+        return take(f"{hour}:{minutes:02}", match)
 
     text = _SPOKEN.sub(spoken, text)
     return _FULL_HOUR.sub(
-        lambda match: take(f"{_number(match[1]) if match[1] else 12}:00", match[0]),
+        lambda match: take(f"{_number(match[1]) if match[1] else 12}:00", match),
         text,
     )
 

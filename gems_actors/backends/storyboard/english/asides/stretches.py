@@ -28,8 +28,10 @@ from gems_actors.backends.storyboard.english.vocabulary import (
 )
 from gems_actors.backends.storyboard.words import PLACES, is_participle, number_of, word_set
 
-_EXCEPTING: Final = frozenset(("except", "excepting", "excluding", "exception"))
-_EXCEPTING_PAIRS: Final = frozenset((("apart", "from"), ("aside", "from"), ("save", "for"), ("other", "than")))
+_EXCEPTING: Final = frozenset(("except", "excepting", "excluding", "exception", "otherwise"))
+_EXCEPTING_PAIRS: Final = frozenset(
+    (("apart", "from"), ("aside", "from"), ("save", "for"), ("other", "than"), ("but", "for"))
+)
 _ALL: Final = word_set("all every each everything everyone everybody both")
 _MEMBERS: Final = word_set("none neither either most some half many few several each all both any one only")
 _GROUPS: Final = word_set("them which whom these those")
@@ -56,6 +58,7 @@ _TRIGGERS: Final = (
     | _REMAINDERS
     | _GROUPS
     | _HIDDEN
+    | MISSING
     | _SEEN
     | _UNSEEN
     | _FRAMES
@@ -190,6 +193,9 @@ class _Finder:
         while opens > start and is_adverb(self._at(opens - 1)):
             opens -= 1
         graded = self._words[opens:at]
+        if word in MISSING and not self._begins_object(at + 1) and self._at(at + 1) not in POSSESSIVES:
+            begin = self._thing_start(self._link_start(opens, start), start)
+            return begin if begin < at and self._at(at - 1) not in DETERMINERS else None  # `one wheel missing`
         if word in _HIDDEN and following in _HIDING:
             return opens if not _PARTLY.isdisjoint(graded) else self._thing_start(self._link_start(opens, start), start)
         is_out = word == "out" and following == "of" and not _FRAMES.isdisjoint(self._words[at + 2 : at + 4])
