@@ -103,7 +103,7 @@ _UPRIGHT: Final = word_set(
     "wall ceiling door gate fence facade window windowpane neck wrist finger ear nose face cheek forehead chest arm "
     "leg screen label poster page paper canvas map blackboard chalkboard whiteboard billboard banner flag shirt "
     "t-shirt jacket mug fridge refrigerator hook nail rack line rope string clothesline side bark pole shore coast "
-    "horizon chain cord lanyard ribbon thread"
+    "horizon chain cord lanyard ribbon thread ring"
 )
 """Things that others are on without being on top of them."""
 OPPOSITES: Final = {

@@ -353,7 +353,8 @@ class PhraseReader(NameEnds):
         if thing.name == "eyeglasses":  # `a tray of glasses`
             thing, inner = replace(thing, name="glass", count=3), replace(inner, is_plural=True)
         has_article = self.tokens.at(after + 1) in {"a", "an"}
-        is_own = has_article or inner.is_plural  # `a bowl of green pears` is no green bowl
+        is_own = has_article or inner.is_plural or plural(thing.name) == thing.name
+        # `a bowl of green pears` is no green bowl
         kept = [word for word in thing.attributes if is_own or not (colour_of(word) or surface_of(word))]
         named = [*kept, plural(thing.name) if inner.is_plural else thing.name]
         article = [self.tokens.at(after + 1)] if has_article else []

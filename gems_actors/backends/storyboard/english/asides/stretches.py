@@ -23,6 +23,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     NEGATIVE_COPULAS,
     POSSESSIVES,
     PRONOUNS,
+    WRITING,
     attribute_of,
     is_adverb,
 )
@@ -62,10 +63,12 @@ _TRIGGERS: Final = (
     | _SEEN
     | _UNSEEN
     | _FRAMES
-    | {"but", "no", "without", "than", "other"}
+    | {"but", "no", "without", "than", "other", "only", "just", "not", "off"}
 )
 """Words without which a prompt has no such stretch."""
-_ANCHORS: Final = (_TRIGGERS - _FRAMES - _GROUPS) | word_set("of in within inside out outside beyond off other")
+_ANCHORS: Final = (_TRIGGERS - _FRAMES - _GROUPS) | word_set(
+    "of in within inside out outside beyond off other all every both"
+)
 """The words at which its rules begin."""
 _SPACED_MARK: Final = re.compile(r" ([,.;:!?])")
 _MAX_LISTED: Final = 400
@@ -171,6 +174,11 @@ class _Finder:
         is_other = word == "other" and tuple(self._words[at - 2 : at]) == ("than", "the")
         if is_other or (word in _REMAINDERS and self._at(at - 1) in DETERMINERS):
             return self._clause_start(at - 1, start)
+        if word in {"all", "every", "both"} and self._at(at - 1) == "not":
+            return self._clause_start(at - 1, start)  # `not all the candles are lit`
+        is_only = not {"only", "just"}.isdisjoint(self._words[max(at - 3, start) : at])
+        if word == "of" and is_only and self._at(at + 1) in DETERMINERS:
+            return self._clause_start(at, start)  # `only some of the candles are lit`
         if word != "of" or self._at(at + 1) not in _GROUPS:
             return None
         at -= 1
@@ -196,6 +204,9 @@ class _Finder:
         if word in MISSING and not self._begins_object(at + 1) and self._at(at + 1) not in POSSESSIVES:
             begin = self._thing_start(self._link_start(opens, start), start)
             return begin if begin < at and self._at(at - 1) not in DETERMINERS else None  # `one wheel missing`
+        if word == "off" and "with" in self._words[max(start, at - 5) : at] and not is_past(self._at(at - 1)):
+            is_last = following in {",", "."} or is_participle(following)
+            return self._thing_start(at, start) if is_last else None  # `a man with his shoes off`
         if word in _HIDDEN and following in _HIDING:
             return opens if not _PARTLY.isdisjoint(graded) else self._thing_start(self._link_start(opens, start), start)
         is_out = word == "out" and following == "of" and not _FRAMES.isdisjoint(self._words[at + 2 : at + 4])
@@ -228,14 +239,16 @@ class _Finder:
         phrase, after = self._phrases.read(begin)
         while phrase is not None and self._at(after) in {"or", "nor"}:
             phrase, after = self._phrases.read(after + 1)
-        if phrase is None:
+        if phrase is None and self._at(begin) in WRITING:
+            after = begin + 1  # `without any letters on it`
+        elif phrase is None:
             return None
         length = self._phrases.place_at(after)
         if word == "without":
             target = self._phrases.read(after + length)[0]
             is_scene = target is not None and target.thing.name.split()[-1] in SCENES
             opening = self._at(after + length)
-            is_there = opening in POSSESSIVES | PRONOUNS or (opening == "the" and not is_scene)
+            is_there = opening in POSSESSIVES | PRONOUNS or (opening == "the" and not is_scene and phrase is not None)
             return at if length and is_there else None
         if any(tuple(self._words[after : after + len(words)]) == words for words in _ANYWHERE):
             return None
