@@ -77,11 +77,15 @@ def open_private_folder(config: MeshConfig) -> Iterator[MeshConfig]:
 def _open_temporary_folder(parent: str) -> Iterator[str]:
     """Yield a new private folder, which is removed at the end; those of commands that were killed are removed now."""
     _clear_abandoned_folders(parent)
-    with (
-        tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent, ignore_cleanup_errors=True) as folder,
-        hold_new_lock(Path(folder) / _HOLDER),
-    ):
-        yield folder
+    folder = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+    try:
+        with hold_new_lock(Path(folder) / _HOLDER):
+            yield folder
+    finally:
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:  # a signal meanwhile must not leave the rest of it
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _clear_abandoned_folders(parent: str) -> None:

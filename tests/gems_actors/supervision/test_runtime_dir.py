@@ -8,6 +8,7 @@ import sys
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -31,6 +32,20 @@ def test_a_temporary_folder_is_private_and_removed_at_the_end() -> None:
         assert config.data_path.parent == folder
         (folder / "router.ipc").touch()
     assert not folder.exists()
+
+
+def test_a_signal_while_a_temporary_folder_is_removed_leaves_nothing_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    remove, interruptions = os.rmdir, iter([KeyboardInterrupt])
+
+    def remove_or_be_interrupted(*place: Any, **options: Any) -> None:
+        for interruption in interruptions:
+            raise interruption
+        remove(*place, **options)
+
+    with pytest.raises(KeyboardInterrupt), open_private_folder(MeshConfig()) as config:  # noqa: PT012
+        (config.runtime_path / "further").mkdir()
+        monkeypatch.setattr(os, "rmdir", remove_or_be_interrupted)
+    assert not config.runtime_path.exists()
 
 
 def test_a_configured_data_folder_is_kept(tmp_path: Path) -> None:
