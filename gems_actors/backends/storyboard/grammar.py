@@ -23,6 +23,9 @@ from gems_actors.backends.storyboard.words import number_of, singular
 STRESS_OPENING: Final = "Make sure:"
 DIRECTION_OPENING: Final = "Direction:"
 """Opening of the line that a skill appends: advice on style, in which no noun is a thing to draw."""
+_SPACES = re.compile(r"[^\S\n]+")
+_LINES = re.compile(r" ?\n[ \n]*")
+"""Long runs of spaces and empty lines, which patterns would go through again from each of their characters."""
 _MAX_STRESS: Final = 4
 _MAX_TOKENS: Final = 1200
 _MAX_CLAUSES: Final = 60
@@ -44,7 +47,7 @@ def add_claims(scene: Scene, clauses: str) -> Scene:
 
 
 def _parse_description(text: str) -> Scene:
-    rest, found = extract(text)
+    rest, found = extract(_LINES.sub("\n", _SPACES.sub(" ", text)))
     words = tokenize(rest, _MAX_TOKENS)
     is_long = is_prose(words)
     tokens = set_aside(words)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import trio
@@ -73,6 +74,27 @@ def draw_request(request: ImageRequest, planted: Sequence[PlantedInstruction] = 
     return draw(drawn, seed=shown, width_px=width_px, height_px=height_px, caption=request.prompt)
 
 
+class _Turns:
+    """Lets one task at a time do something, those first that a user waits for."""
+
+    def __init__(self) -> None:
+        self._is_taken = False
+        self._awaited, self._others = trio.lowlevel.ParkingLot(), trio.lowlevel.ParkingLot()
+
+    @asynccontextmanager
+    async def turn(self, *, is_awaited: bool) -> AsyncIterator[None]:
+        """Wait for a turn, and have it for the block."""
+        if self._is_taken:
+            await (self._awaited if is_awaited else self._others).park()  # the task that wakes this one hands over
+        else:
+            self._is_taken = True
+        try:
+            yield
+        finally:
+            if not (self._awaited.unpark() or self._others.unpark()):
+                self._is_taken = False
+
+
 class StoryboardChatModel:
     """Answers by rules; questions about a picture are answered from its pixels alone."""
 
@@ -89,7 +111,7 @@ class StoryboardChatModel:
         """
         self._read, self._errors, self._follows_rules = read, errors, follows_rules
         self._seen: OrderedDict[bytes, Seen | None] = OrderedDict()
-        self._looking = trio.Lock()
+        self._looking = _Turns()
 
     def figures(self) -> dict[str, float]:
         """Return no measurements."""
@@ -118,9 +140,10 @@ class StoryboardChatModel:
                 return ChatReply(json.dumps({"answers": answers}))
             case "compare", {"questions": list(questions)}:
                 *before, one, other = _pictures_in(request, 2)
-                given = [await self._look_before(data) for data in before]
+                is_awaited = request.interactive
+                given = [await self._look_before(data, is_awaited=is_awaited) for data in before]
                 places = ((one, "compared first"), (other, "compared second"))
-                first, second = [await self._look_as(data, place) for data, place in places]
+                first, second = [await self._look_as(data, place, is_awaited=is_awaited) for data, place in places]
                 return ChatReply(json.dumps(compare_seen(questions, first, second, given)))
             case "list_evidence", {"names": list(), "pairs": list(), "requirements": list()} as fields:
                 seen, eye, _ = await self._look_at(request)
@@ -133,25 +156,26 @@ class StoryboardChatModel:
     async def _look_at(self, request: ChatRequest) -> tuple[Seen | None, Eye, list[Given]]:
         """Return what the last picture of a request shows, how it is seen, and the pictures before it."""
         *before, data = _pictures_in(request, 1)
-        given = [await self._look_before(picture) for picture in before]
-        return *await self._look_as(data, str(request.fields.get("look", ""))), given
+        is_awaited = request.interactive
+        given = [await self._look_before(picture, is_awaited=is_awaited) for picture in before]
+        return *await self._look_as(data, str(request.fields.get("look", "")), is_awaited=is_awaited), given
 
-    async def _look_before(self, data: bytes) -> Given:
+    async def _look_before(self, data: bytes, *, is_awaited: bool) -> Given:
         """Return what a given picture shows, and the fingerprint by which it is known again where it is framed."""
-        seen, _ = await self._look(data)
+        seen, _ = await self._look(data, is_awaited=is_awaited)
         return seen, await trio.to_thread.run_sync(fingerprint_of, data)
 
-    async def _look_as(self, data: bytes, look: str) -> tuple[Seen | None, Eye]:
-        seen, digest = await self._look(data)
+    async def _look_as(self, data: bytes, look: str, *, is_awaited: bool) -> tuple[Seen | None, Eye]:
+        seen, digest = await self._look(data, is_awaited=is_awaited)
         return seen, Eye(self._errors, digest, look)
 
-    async def _look(self, data: bytes) -> tuple[Seen | None, bytes]:
-        """Return what a picture shows, cached by its digest, and the digest.
+    async def _look(self, data: bytes, *, is_awaited: bool) -> tuple[Seen | None, bytes]:
+        """Return what a picture shows, cached by its digest, and the digest; what a user waits for goes first.
 
         One thread reads at a time: the work holds the interpreter lock, so more threads would only cost memory.
         """
         digest = hashlib.blake2b(data, digest_size=16).digest()
-        async with self._looking:
+        async with self._looking.turn(is_awaited=is_awaited):
             if digest not in self._seen:
                 self._seen[digest] = await trio.to_thread.run_sync(self._read, data)
             self._seen.move_to_end(digest)

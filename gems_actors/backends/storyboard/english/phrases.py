@@ -64,6 +64,8 @@ from gems_actors.backends.storyboard.words import (
 
 _MAX_NAME_WORDS: Final = 4
 _MAX_RUN: Final = 8
+_MAX_DEPTH: Final = 20
+"""Phrases within phrases, as in `a cup of a cup of a cup`; what is further in is no phrase."""
 """Maximum words of a noun phrase; longer runs are no sentence."""
 _FIGURATIVE: Final = frozenset(
     ("wall", "cloud", "storm", "shower", "tower", "carpet", "blanket", "bed", "wave", "trail")
@@ -129,13 +131,18 @@ class PhraseReader(NameEnds):
         super().__init__(tokens)
         self._read: dict[int, tuple[Phrase | None, int]] = {}
         """Phrases by the token at which they begin: several rules ask for the same one."""
+        self._depth = 0
         self._runs: dict[int, tuple[Opening, list[str], int]] = {}
         self._is_in_capitals = 4 * sum(raw[0].isupper() for raw in tokens.raw) > 3 * len(tokens.raw)
 
     def read(self, at: int) -> tuple[Phrase | None, int]:
         """Return the phrase that begins at a token, or None, and the index after it."""
         if at not in self._read:
+            if self._depth == _MAX_DEPTH:
+                return None, at
+            self._depth += 1
             self._read[at] = self._parse(at)
+            self._depth -= 1
         return self._read[at]
 
     def use(self, start: int, after: int) -> None:

@@ -71,6 +71,24 @@ def test_a_direction_adds_nothing_to_draw() -> None:
     assert parse_scene("a cat\n\nDirection: a golden frame with two spotlights") == parse_scene("a cat")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "things"),
+    [
+        ("a red cat" + 30_000 * "\n" + "and a dog", {"cat", "dog"}),
+        ("a red cat" + 30_000 * " " + "and a dog", {"cat", "dog"}),
+        ("a red cat" + 15_000 * " \n" + "and a dog", {"cat", "dog"}),
+        ("a cup " + 4_000 * "of cup ", set()),
+        ("a cat beside a cup " + 4_000 * "of a cup ", set()),
+    ],
+    ids=["lines", "spaces", "both", "nested", "nested after more"],
+)
+def test_a_prompt_of_many_empty_lines_or_nested_phrases_is_read_in_seconds_and_without_an_error(
+    prompt: str, things: set[str]
+) -> None:
+    """The patterns took minutes for it, and the phrases more depth than Python has."""
+    assert things <= {name for name, _, _ in things_of(prompt)}
+
+
 @pytest.mark.parametrize("noun", ["bus", "sheep", "mouse", "box", "knife", "berry", "glass", "person", "violin", "tv"])
 def test_singular_inverts_plural(noun: str) -> None:
     assert singular(plural(noun)) == noun

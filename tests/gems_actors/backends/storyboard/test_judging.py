@@ -6,9 +6,13 @@ import io
 import json
 import subprocess
 import sys
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 from PIL import Image
 
 from gems_actors.backends import ImageRequest
@@ -19,7 +23,13 @@ from gems_actors.backends.storyboard.models import draw_request, judge_question
 from gems_actors.backends.storyboard.reading import Seen, look
 from gems_actors.backends.storyboard.scene import Claim, claims_of
 from gems_actors.errors import BackendError
-from tests.gems_actors.backends.storyboard.pictures import PROMPTS, draw_without_errors, encode_again, verify
+from tests.gems_actors.backends.storyboard.pictures import (
+    PROMPTS,
+    draw_without_errors,
+    encode_again,
+    request_verdict,
+    verify,
+)
 
 _JUDGE = """
 import json, sys
@@ -133,6 +143,24 @@ def test_a_picture_is_read_once_for_several_questions() -> None:
     model, picture = StoryboardChatModel(read_and_note), draw_without_errors("a cat")
     assert [verify("Is there a cat in the image?", picture, model) for _ in range(3)] == ["yes"] * 3
     assert read == [picture]
+
+
+async def test_of_the_pictures_that_wait_to_be_read_one_that_a_user_waits_for_is_read_first() -> None:
+    read, may_go_on = list[str](), threading.Event()
+
+    def read_and_note(data: bytes) -> Seen | None:
+        read.append(data.decode())
+        assert may_go_on.wait(60)
+        return None
+
+    model = StoryboardChatModel(read_and_note)
+    async with trio.open_nursery() as nursery:
+        for name in ("first", "second", "third", "awaited"):
+            request = request_verdict("Is there a cat in the image?", name.encode())
+            nursery.start_soon(model.chat, replace(request, interactive=name == "awaited"))
+            await trio.testing.wait_all_tasks_blocked()
+        may_go_on.set()
+    assert read == ["first", "awaited", "second", "third"]
 
 
 @pytest.mark.slow
