@@ -52,9 +52,9 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
     """Play a role until stopped, and return the exit code.
 
     SIGTERM drains (exit code 0), a second one stops at once. 78 means that a restart would end the same way; one line
-    on standard error says why. A process that cannot end by itself, or whose event loop stands still for a minute, is
-    killed by SIGALRM. The role is that of an actor, a shard of memory, or one of the servers `router` and `blobs`. The
-    address is that of the router; for the router itself, those to listen at.
+    on standard error says why. A process that cannot end by itself, or waits for a thread that never began, is killed
+    by SIGALRM. The role is that of an actor, a shard of memory, or one of the servers `router` and `blobs`. The address
+    is that of the router; for the router itself, those to listen at.
     """
     try:
         protect_standard_streams()

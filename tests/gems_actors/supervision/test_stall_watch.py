@@ -11,16 +11,15 @@ import trio
 
 from tests.processes import environment, started
 
-pytestmark = pytest.mark.slow
-
 WATCHED = """
-import sys, threading
+import sys, threading, time
 import trio, trio.testing
 from gems_actors.supervision.stall_watch import watch_for_stalls
 from gems_actors.tasks import open_background
 
-async def stand_still():
-    threading.Event().wait()  # as Thread.start does, if the thread has no memory to begin
+def wait_for_a_thread_that_never_begins():
+    threading._start_new_thread = lambda *arguments: 0  # as without memory, where it ends before it has told
+    threading.Thread(target=print).start()
 
 async def never_end():
     with trio.CancelScope(shield=True):
@@ -32,17 +31,18 @@ async def fail_beside_a_task_that_never_ends(nursery):
     raise MemoryError
 
 async def turn():
-    while True:
-        await trio.to_thread.run_sync(sys.stdin.readline)
+    for line in iter(sys.stdin.readline, ""):
+        time.sleep(float(line))
+        await trio.sleep(0.01)
         print("turned", flush=True)
 
 async def main():
     async with open_background() as nursery:
         await nursery.start(watch_for_stalls, 0.2)
         match sys.argv[1]:
-            case "stand still":
-                await stand_still()
-            case "fail":
+            case "thread":
+                wait_for_a_thread_that_never_begins()
+            case "end":
                 await fail_beside_a_task_that_never_ends(nursery)
             case "turn":
                 await turn()
@@ -51,14 +51,18 @@ trio.run(main)
 """
 
 
-@pytest.mark.parametrize("what", ["stand still", "fail"])
-def test_a_process_whose_event_loop_stands_still_or_cannot_end_is_killed_by_sigalrm(what: str) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["thread", "end"])
+def test_a_process_that_waits_in_vain_is_killed_by_sigalrm_and_says_so(what: str) -> None:
     command = (sys.executable, "-P", "-c", WATCHED, what)
-    with started(command, stderr=subprocess.DEVNULL, env=environment()) as process:
-        assert process.wait(180) == -signal.SIGALRM
+    with started(command, stderr=subprocess.PIPE, env=environment()) as process:
+        _, stderr = process.communicate(timeout=180)
+        assert process.returncode == -signal.SIGALRM
+        assert "waited in vain for a minute" in stderr
 
 
-async def test_a_process_that_was_stopped_for_many_periods_goes_on() -> None:
+@pytest.mark.slow
+async def test_a_process_that_was_stopped_for_many_periods_goes_on_and_so_does_one_whose_own_code_blocks() -> None:
     command = (sys.executable, "-P", "-c", WATCHED, "turn")
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with started(command, env=environment(), **pipes) as process:
@@ -66,16 +70,16 @@ async def test_a_process_that_was_stopped_for_many_periods_goes_on() -> None:
         assert stdin is not None
         assert stdout is not None
 
-        async def turn() -> None:
-            stdin.write("\n")
+        async def turn(blocks_s: float) -> None:
+            stdin.write(f"{blocks_s}\n")
             stdin.flush()
             assert await trio.to_thread.run_sync(stdout.readline) == "turned\n"
 
-        await turn()
+        await turn(0.0)
         process.send_signal(signal.SIGSTOP)
         await trio.sleep(2.0)  # ten periods, of which it must count one
         process.send_signal(signal.SIGCONT)
         for _ in range(10):
-            await turn()
-            await trio.sleep(0.2)
+            await turn(0.0)
+        await turn(2.0)
         assert process.poll() is None

@@ -1,7 +1,7 @@
 """Keeps finished pictures in the folder of a bulk, those that finish together in one turn through a thread.
 
-Another thread, its wake-ups and a commit of the disk cost more than what is done for a small picture. Waiting for a
-thirty-second of the tasks in flight delays each by 3 % of the time that it takes, whatever the rate.
+Another thread, its wake-ups and an fsync of its own cost more than writing a small picture. Waiting for a thirty-second
+of the tasks in flight delays each by 3 % of the time that it takes, whatever the rate.
 """
 
 from __future__ import annotations
