@@ -73,13 +73,25 @@ def run_role(role: str, config: MeshConfig, address: str, name: str) -> int:
         may_pass = error.__cause__ is not None and is_shortage(error.__cause__)
         return EXIT_CONFIG if is_final and not may_pass else 1
     except Exception as error:  # the last frame of the process: its log gets the traceback
-        cause = error.__cause__ if isinstance(error, trio.TrioInternalError) else error
-        if cause is not None and is_shortage(cause):
-            structlog.get_logger().error("process_ran_out_of_resources", reason=repr(cause))
+        if (shortage := _shortage_in(error)) is not None:
+            structlog.get_logger().error("process_ran_out_of_resources", reason=repr(shortage))
         else:
             structlog.get_logger().exception("process_crashed")
         return 1
     return 0
+
+
+def _shortage_in(error: Exception) -> BaseException | None:
+    """Return the lack of memory or threads that ended the process, if any.
+
+    When trio's own tasks fail for it, others of its assertions fail as well.
+    """
+    if not isinstance(error, trio.TrioInternalError):
+        return error if is_shortage(error) else None
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        return cause.subgroup(is_shortage)
+    return cause if cause is not None and is_shortage(cause) else None
 
 
 def _main_of(role: str, config: MeshConfig, address: str, name: str) -> Callable[..., Awaitable[None]]:

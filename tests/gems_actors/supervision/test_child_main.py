@@ -60,10 +60,12 @@ from gems_actors.config import MeshConfig
 from gems_actors.supervision import child_main
 
 def fail():
+    if sys.argv[1] == "trio and what follows":
+        raise ExceptionGroup("", [ExceptionGroup("", [MemoryError()]), AssertionError()])
     raise MemoryError
 
 async def run_out(*, draining):
-    if sys.argv[1] == "trio":
+    if sys.argv[1].startswith("trio"):
         trio.lowlevel.current_trio_token().run_sync_soon(fail)
         await trio.sleep_forever()
     fail()
@@ -97,7 +99,7 @@ def test_a_process_whose_event_loop_does_not_end_is_killed_so_that_it_is_replace
         assert process.wait(180) == -signal.SIGALRM
 
 
-@pytest.mark.parametrize("where", ["role", "trio"])
+@pytest.mark.parametrize("where", ["role", "trio", "trio and what follows"])
 def test_a_process_that_runs_out_of_memory_says_so_in_one_line(where: str) -> None:
     command = (sys.executable, "-P", "-c", WITHOUT_MEMORY, where)
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=180, check=False)
