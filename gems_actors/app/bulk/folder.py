@@ -220,7 +220,10 @@ class BulkFolder:
         except OutputError as error:
             if not isinstance(error.__cause__, FileNotFoundError):
                 raise
-        target.parent.mkdir(parents=True, exist_ok=True)  # rarely: a folder takes many pictures
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)  # rarely: a folder takes many pictures
+        except OSError as error:
+            raise OutputError(f"{target.parent}: expected a folder to write into, got: {os_reason(error)}") from error
         return PartFile(target, data, is_only_writer=True)
 
     def keep_failure(self, task: Task | BadTask, sample: int, class_: str, reason: str) -> None:

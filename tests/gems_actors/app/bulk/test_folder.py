@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -154,6 +156,27 @@ def test_of_pictures_that_are_kept_together_one_that_cannot_be_decoded_is_alone_
     assert [row.index for row in rows_of(tmp_path)] == [task.index for task in TASKS if task is not TASKS[1]]
     assert inspect_folder(tmp_path, lambda row: None).priced == len(TASKS) - 1
     assert not [*(tmp_path / "dataset").rglob(".*.part")]
+
+
+def test_of_pictures_that_are_kept_together_one_whose_folder_cannot_be_made_is_alone_in_failing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [replace(task, id=name) for task, name in zip(TASKS, ("a" * 32, "b" * 32, "c" * 32), strict=True)]
+    make = Path.mkdir
+
+    def make_or_fail(path: Path, *arguments: Any, **options: Any) -> None:
+        if path.name == "bb":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        make(path, *arguments, **options)
+
+    with open_bulk_folder(tmp_path, RUN, lambda row: None) as folder:
+        monkeypatch.setattr(Path, "mkdir", make_or_fail)
+        drawn = [DrawnTask(task, 0, key(task), PICTURE, MODELS, 0) for task in tasks]
+        kept = folder.keep_pictures(drawn, lambda ref: png())
+    assert [isinstance(each, Row) for each in kept] == [True, False, True]
+    assert isinstance(kept[1], OutputError)
+    assert kept[1].is_of_disk
+    assert [row.index for row in rows_of(tmp_path)] == [0, 2]
 
 
 def test_a_row_without_its_picture_is_dropped(tmp_path: Path) -> None:
