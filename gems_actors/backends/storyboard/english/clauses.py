@@ -29,6 +29,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     JOINTS,
     NEGATIONS,
     PRONOUNS,
+    RELATIVES,
     SAYING,
     SHARING,
     attribute_of,
@@ -44,7 +45,6 @@ _NEVER_DONE: Final = frozenset(("hasn't", "haven't"))
 _LIKENING: Final = frozenset(("for", "about", "than", "like", "versus", "resembling", "regarding", "unlike"))
 """Words after which a phrase names what the picture need not show: `a poster for a bakery`."""
 _SUPPOSING: Final = frozenset(("if", "unless", "whether", "would", "could"))
-_RELATIVES: Final = frozenset(("that", "which", "who", "whose"))
 
 
 class ClauseReader(Things):
@@ -102,9 +102,9 @@ class ClauseReader(Things):
             return at + 1
         if is_adverb(word):
             return self._adverb(at)
-        if word in _RELATIVES and self.last:
+        if word in RELATIVES and self.last:
             return self._relative(at)
-        if word in _RELATIVES and (self.phrases.is_passed_verb(at + 1) or is_content(self.tokens.at(at - 1))):
+        if word in RELATIVES and (self.phrases.is_passed_verb(at + 1) or is_content(self.tokens.at(at - 1))):
             return at + 2
         return self.thing(at)
 

@@ -64,6 +64,7 @@ CONJUNCTIONS: Final = word_set("and or but while as then plus yet vs versus")
 
 JOINTS: Final = word_set(", and or but while as then plus nor vs versus")
 HAVING: Final = word_set("has have having had featuring features containing contains")
+RELATIVES: Final = frozenset(("that", "which", "who", "whose"))
 SAYING: Final = word_set(
     "states state stating announces announcing bears bearing says say saying reads read reading spells spelling "
     "titled labeled labelled entitled called named"

@@ -23,6 +23,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     NEGATIVE_COPULAS,
     POSSESSIVES,
     PRONOUNS,
+    RELATIVES,
     WRITING,
     attribute_of,
     is_adverb,
@@ -45,7 +46,6 @@ _HIDING: Final = word_set("behind from by under underneath beneath in inside wit
 _PARTLY: Final = word_set("partially partly half mostly slightly largely")
 _HARDLY: Final = word_set("barely hardly scarcely")
 _FRAMES: Final = word_set("frame view sight shot picture image reach camera photo canvas")
-_RELATIVES: Final = frozenset(("that", "which", "who", "whose"))
 _PREPOSITIONS: Final = frozenset(word for word in PLACES if " " not in word) | {"of", "from", "to", "for", "than"}
 _ANYWHERE: Final = frozenset(
     (
@@ -252,7 +252,7 @@ class _Finder:
             return at if length and is_there else None
         if any(tuple(self._words[after : after + len(words)]) == words for words in _ANYWHERE):
             return None
-        is_doing = is_participle(self._at(after)) or self._at(after) in _RELATIVES
+        is_doing = is_participle(self._at(after)) or self._at(after) in RELATIVES
         if not length and not is_doing:
             return None
         while at > start and self._at(at - 1) in COPULAS | HAVING | {"with", "there", "and", "but"}:
@@ -294,7 +294,7 @@ class _Finder:
         """Return where `that is`, `which are` or `just` before a token begins."""
         while at > start and (
             self._at(at - 1)
-            in COPULAS | _RELATIVES | HAVING | {"can", "just", "itself", "but", "lies", "remains", "we", "you"}
+            in COPULAS | RELATIVES | HAVING | {"can", "just", "itself", "but", "lies", "remains", "we", "you"}
             or self._at(at - 1) in {"remain", "stays", "kept"}
             or is_adverb(self._at(at - 1))
         ):
@@ -307,7 +307,7 @@ class _Finder:
         end = at
         while at > start and self._at(at - 1) not in JOINTS:
             word = self._at(at - 1)
-            if word in COPULAS or word in _RELATIVES - {"whose"} or (word in _PREPOSITIONS and at < end):
+            if word in COPULAS or word in RELATIVES - {"whose"} or (word in _PREPOSITIONS and at < end):
                 break  # but not at `the sink below`
             at -= 1
             if word == "whose":

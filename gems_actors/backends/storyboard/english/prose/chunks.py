@@ -21,6 +21,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     LOOSE_COUNTS,
     MEASURES,
     POSSESSIVES,
+    RELATIVES,
     WHOLES,
     attribute_of,
     is_adverb,
@@ -39,7 +40,6 @@ Kind = Literal[
     "thing", "place", "be", "have", "verb", "participle", "joint", "adverb", "relative", "there", "of", "other"
 ]
 _JOINTS: Final = frozenset((",", "and", "but", "while", "as", "where", "when"))
-_RELATIVES: Final = frozenset(("that", "which", "who", "whose", "whom"))
 _OPENINGS: Final = POSSESSIVES | {"a", "an", "the", "exactly", "precisely"}
 _HOLDERS: Final = word_set(
     "glass cup mug bowl plate bottle jar basket box bucket vase tray crate sack bag can pot pitcher jug carafe teapot "
@@ -47,13 +47,13 @@ _HOLDERS: Final = word_set(
     "sculpture portrait painting photograph photo map bust"
 )
 """Heads that with `of` and what follows are one certain thing: a bowl of fruit, a stack of books."""
+_CONTENTS: Final = word_set("water cocoa matcha punch porridge oatmeal paint oats cider ale rum paper")
+"""What they may hold or be of that is no thing by itself."""
 _PLANT_COLOURS: Final = word_set("lavender violet orange olive lime cream emerald gold silver")
 _PLANTED: Final = word_set(
     "plant flower field bush bloom blossom tree juice oil grove sprig wedge slice cheese soup sauce"
 )
 """What a word may name by its kind, and not by its colour: `lavender plants`."""
-_CONTENTS: Final = word_set("water cocoa matcha punch porridge oatmeal paint oats cider ale rum paper")
-"""What they may hold or be of that is no thing by itself."""
 _PICTURES: Final = word_set("portrait photograph photo painting poster illustration drawing artwork logo")
 """What `the portrait` at the beginning of a sentence says of the picture itself."""
 _PARTS: Final = WHOLES | word_set("edge middle center centre top bottom corner end base foot rim surface heart tip")
@@ -107,7 +107,7 @@ class Chunker:
             return Chunk("joint", at, at + 1)
         if word == TEXT_MARK:
             return Chunk("other", at, at + 1)
-        if word in _RELATIVES:
+        if word in RELATIVES or word == "whom":
             return Chunk("relative", at, at + 1)
         if word in COPULAS:
             return Chunk("be", at, at + 1)

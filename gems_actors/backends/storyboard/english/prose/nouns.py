@@ -1,4 +1,4 @@
-"""Which nouns of prose a thing that a picture can show, and nothing else."""
+"""Tells which nouns in prose name a thing that a picture can show, and nothing else."""
 
 from __future__ import annotations
 
