@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import select
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,10 +37,11 @@ class Ends:
         self.returned: list[bytes] = []
         self.undeliverable: list[Message] = []
         self.arrival = trio.Event()
-        self.dealer = Link(open_dealer(self.context, address, b"dealer"), self._take, has_large_frames=has_large_frames)
-        self._socket = open_router(self.context)
+        self.dealer_socket = open_dealer(self.context, address, b"dealer")
+        self.dealer = Link(self.dealer_socket, self._take, has_large_frames=has_large_frames)
+        self.router_socket = open_router(self.context)
         self.router = Link(
-            self._socket,
+            self.router_socket,
             self._echo,
             self.undeliverable.append,
             reads_bundles=reads_bundles,
@@ -47,11 +49,11 @@ class Ends:
         )
 
     def bind(self) -> None:
-        self._socket.bind(self.address)
+        self.router_socket.bind(self.address)
 
     def await_readable(self) -> bool:
         """Wait up to 0.1 s for a message to the router, and return whether there is one."""
-        return bool(self._socket.poll(100))
+        return bool(self.router_socket.poll(100))
 
     def close(self) -> None:
         self.dealer.close()
@@ -128,6 +130,24 @@ async def test_a_message_received_while_sending_is_answered_at_once(tmp_path: Pa
         await ends.await_returned(1)
         await trio.testing.wait_all_tasks_blocked()
         assert ends.router.unsent == 0
+    ends.close()
+
+
+async def test_what_arrives_just_before_a_message_that_is_alone_is_sent_is_read(tmp_path: Path) -> None:
+    ends = Ends(f"ipc://{tmp_path}/echo.ipc")
+    ends.bind()
+    async with open_background() as nursery:
+        nursery.start_soon(ends.dealer.run)
+        ends.dealer.send(b"connects")
+        while not await trio.to_thread.run_sync(ends.await_readable):
+            pass
+        for number in range(20):
+            await trio.testing.wait_all_tasks_blocked(0.005)
+            ends.router_socket.send_multipart([b"dealer", b"unasked"])
+            assert select.select([ends.dealer_socket], [], [], 10)[0]
+            ends.dealer.send(b"takes the signal of what has arrived")
+            with trio.fail_after(10):
+                await ends.await_returned(number + 1)
     ends.close()
 
 
