@@ -9,6 +9,7 @@ from gems_actors.backends.storyboard.english.kinds import ANIMATE, TEXT_NOUNS
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, Tokens
 from gems_actors.backends.storyboard.english.verbs import (
     NOUNS_MOSTLY,
+    OWNING,
     PASSED_VERBS,
     PASSED_WITH_OBJECT,
     PAST_VERBS,
@@ -94,9 +95,14 @@ class Lookahead:
     def is_passed_verb(self, at: int) -> bool:
         """Return whether the word at a token is a finite verb that no requirement is made of."""
         word, after = self.tokens.at(at), self.tokens.at(at + 1)
-        if word in PASSED_WITH_OBJECT:
-            return after in DETERMINERS or after in PRONOUNS or number_of(after) is not None
+        if word in PASSED_WITH_OBJECT | OWNING:
+            return self._begins_object(at + 1) or after in PRONOUNS or (word in OWNING and after == TEXT_MARK)
         return word in PASSED_VERBS
+
+    def _begins_object(self, at: int) -> bool:
+        """Return whether a noun phrase begins with its article, number or `no` at a token."""
+        word = self.tokens.at(at)
+        return word in DETERMINERS or word in LOOSE_COUNTS or word in ABSENCES or number_of(word) is not None
 
     def is_participle_at(self, at: int) -> bool:
         """Return whether the word at a token is a participle: `painting` is one before an article."""

@@ -9,8 +9,10 @@ from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, Tokens
 from gems_actors.backends.storyboard.english.verbs import (
     BASES,
     INTRANSITIVE,
+    OWNING,
     PURPOSES,
     THIRD_PERSONS,
+    is_past,
 )
 from gems_actors.backends.storyboard.english.vocabulary import (
     BREAKERS,
@@ -20,6 +22,8 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     MISSING,
     PARTICLES,
     POSSESSIVES,
+    PRONOUNS,
+    SAYING,
     attribute_of,
     is_adverb,
     is_plain_adjective,
@@ -80,6 +84,8 @@ class NameEnds(Lookahead):
             return True  # `the poster headlines "LIVE"`
         if opening.is_definite and words[-2] in ANIMATE and not is_known_noun(last):
             return True  # `the museum guard dozes beneath a painting`
+        if opening.is_definite and last in THIRD_PERSONS | OWNING and self._is_name(after):
+            return True  # `the tree bears red fruit`, `the house faces south`
         if (
             opening.is_definite
             and last in THIRD_PERSONS
@@ -95,6 +101,13 @@ class NameEnds(Lookahead):
         ):
             return True  # `her back rides through a street`
         return (is_one and following != "of") or begins_object
+
+    def _is_name(self, at: int) -> bool:
+        """Return whether the word at a token is none that could follow a plural: no verb, preposition or adverb."""
+        word = self.tokens.at(at)
+        is_verbal = word in BASES or is_participle(word) or is_past(word) or is_adverb(word)
+        is_other = word in BREAKERS | SAYING | PRONOUNS or word in JOINTS or self.place_at(at) > 0
+        return word.isalpha() and not (is_verbal or is_other)
 
     def may_end_in_verb(self, words: list[str], at: int, after: int) -> bool:
         """Return whether the last word could be the verb of two subjects: `a man and his grandson fish from a pier`."""

@@ -134,6 +134,8 @@ _PASSED_NOUNS: Final = word_set(
 PASSED_VERBS: Final = frozenset(_third_person_of(verb) for verb in _PASSED - _PASSED_NOUNS)
 """Finite verbs that no requirement is made of; without them their subject and what follows would be one name."""
 PASSED_WITH_OBJECT: Final = frozenset(_third_person_of(verb) for verb in _PASSED_NOUNS - _VERBS)
+OWNING: Final = word_set("bears bars lists sports boasts")
+"""Finite verbs of what something has on it, which are plurals of nouns unless an object follows."""
 THIRD_PERSONS: Final = frozenset((*SINGULAR_VERBS, *PASSED_VERBS, *PASSED_WITH_OBJECT))
 BASES: Final = (_VERBS | _PASSED | _PASSED_NOUNS) - {"steam"}  # of which names are made: `a steam train`
 PARTICIPLES_AS_BASES: Final = word_set("run spread cut hit put shut read set spread split cast burst overrun beset")
