@@ -103,6 +103,8 @@ SCENES: Final = word_set(
     "mist water"
 )
 """Places that everything in a clause is in, whichever of its things they are said of."""
+AMBIENT: Final = word_set("sun wind breeze gale gust storm thunderstorm sandstorm blizzard drizzle heat light weather")
+"""Light and weather: what is in them is inside no thing."""
 SUPPORTS: Final = word_set(
     "table desk shelf counter countertop windowsill sill floor ground carpet rug bench chair sofa couch bed stool "
     "pedestal stage podium nightstand dresser mantel mantelpiece tabletop grass sand tray blanket bookshelf"

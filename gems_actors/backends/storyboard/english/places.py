@@ -129,6 +129,9 @@ class Places(Ownership):
         if self.tokens.at(at - 1) in {"from", "of"}:
             self.lose()
             return at + length
+        if PLACES[spelled] == "inside" and self.is_ambient(at + length):
+            self.lose()  # `in a strong wind`
+            return self.phrases.read(at + length)[1]
         subject = self.owner_of_place(at, spelled, at + length)
         if subject is None:
             return self._place_of_none(at, at + length)

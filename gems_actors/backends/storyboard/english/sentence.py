@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gems_actors.backends.storyboard.english.collecting import MAX_THINGS, Collector
-from gems_actors.backends.storyboard.english.kinds import ANIMATE, BODY_PARTS, CLOTHES, LEASHES, PAIRED, SCENES, SEATS
+from gems_actors.backends.storyboard.english.kinds import (
+    AMBIENT,
+    ANIMATE,
+    BODY_PARTS,
+    CLOTHES,
+    LEASHES,
+    PAIRED,
+    SCENES,
+    SEATS,
+)
 from gems_actors.backends.storyboard.english.phrases import Phrase, PhraseReader
 from gems_actors.backends.storyboard.english.tokens import Tokens
 from gems_actors.backends.storyboard.english.verbs import TRANSFERS
@@ -182,6 +191,11 @@ class Sentence:
     def begins_phrase(self, at: int) -> bool:
         """Return whether a noun phrase begins with an article, a possessive or a number at a token."""
         return self.tokens.at(at) in DETERMINERS or number_of(self.tokens.at(at)) is not None
+
+    def is_ambient(self, at: int) -> bool:
+        """Return whether a phrase names light or weather, which is no thing that others are in."""
+        phrase = self.phrases.read(at)[0]
+        return phrase is not None and phrase.thing.name.split()[-1] in AMBIENT
 
     def is_alone(self) -> bool:
         """Return whether the clause has named nothing but the last thing."""

@@ -51,15 +51,24 @@ _AFTER_SETTINGS: Final = (
     "and|with|as|while|at|on|by|under|near|next|to|for|in|over|behind|past|that|who|which|holding|wearing"
 )
 """Words that may follow `in the dark` where that is the time, and no part of `in the dark window`."""
+_ALONE: Final = rf"(?!\s(?!(?:{_AFTER_SETTINGS})\b)\w)"
+_OF_LIGHT: Final = (
+    r"(?:(?:late|early|mid|morning|midday|noonday|noon|afternoon|evening|spring|summer|autumn|winter|desert|tropical"
+    r"|warm|hot|bright|brilliant|golden|pale|soft|gentle|strong|harsh|blazing|scorching|blinding|dappled|low|setting"
+    r"|rising|full),? )*"
+)
+"""Words before a light: `in the late afternoon sun` shows no sun that could be asked for."""
+_LIGHT: Final = "(?:sun|sunlight|sunshine|moonlight)"
 _SETTINGS: Final = (
     r"(?:at|by|during the) night(?: ?time)?",
     r"at (?:sunset|sunrise|dawn|dusk|noon|midnight|twilight)",
-    r"in the (?:pouring |falling |heavy |light |deep )?(?:rain|snow|fog|mist|dark|wind)"
-    rf"(?!\s(?!(?:{_AFTER_SETTINGS})\b)\w)",
+    rf"in the (?:pouring |falling |heavy |light |deep )?(?:rain|snow|fog|mist|dark|wind){_ALONE}",
     r"at (?:low|high) tide",
     r"in (?:early |late )?(?:january|february|april|june|july|august|september|october|november|december)",
-    r"in the (?:moonlight|morning|evening|afternoon)",
-    r"in (?:the )?(?:winter|summer|autumn)(?:time)?",
+    rf"in the (?:early |late )?(?:morning|evening|afternoon){_ALONE}",
+    rf"in (?:the )?(?:winter|summer|autumn)(?:time)?{_ALONE}",
+    rf"(?:in|under) the {_OF_LIGHT}{_LIGHT}{_ALONE}",
+    rf"in {_OF_LIGHT}(?:sunlight|sunshine|moonlight|candlelight){_ALONE}",
     r"(?:on|during) an? (?:(?:bright|clear|warm|cold|hot|dark|gr[ea]y|crisp),? )?"
     rf"(?:{_WEATHERS}) (?:day|night|morning|evening|afternoon)",
     r"during (?:an? |the )?(?:thunderstorm|storm|snowstorm|sandstorm|sunset|sunrise|winter|summer)",
@@ -124,6 +133,7 @@ _SUPPOSING: Final = frozenset(
 )
 _BEFORE_STYLE = re.compile(r"^(?:(?:the|an?|its?|this|his|her|their|one|two|three|[a-z]+ly)(?: |$))*")
 _SETTING = re.compile(rf"\b(?:{'|'.join(_SETTINGS)})\b", re.IGNORECASE)
+_LIT = re.compile(rf"{_LIGHT}\Z|candlelight\Z", re.IGNORECASE)
 _SHADE_OF_SETTING = re.compile(r" (?:pouring|falling|heavy|light|deep|bright|clear|warm|cold|hot|crisp),?(?= )")
 
 
@@ -190,15 +200,23 @@ def _is_hedged(match: re.Match[str]) -> bool:
     return is_one_of_two or not _SUPPOSING.isdisjoint(re.findall(r"[\w'-]+", before))
 
 
+def _is_partial(match: re.Match[str]) -> bool:
+    """Return whether light falls on some things alone: `bathed in sunlight`, `one in the sun, one in the shade`."""
+    before = re.findall(r"[\w'-]+", match.string[: match.start()].lower())
+    return "shade" in match.string.lower() or (bool(before) and is_past(before[-1]))
+
+
 def take_settings(text: str) -> tuple[str, list[str]]:
     """Return the text without time and weather, and these."""
     settings: list[str] = []
 
     def take(match: re.Match[str]) -> str:
-        if _is_hedged(match):
+        if _is_hedged(match) or (_LIT.search(match[0]) and _is_partial(match)):
             return match[0]
-        setting = _SHADE_OF_SETTING.sub("", match[0].lower())
+        setting = match[0].lower()
+        setting = setting if _LIT.search(setting) else _SHADE_OF_SETTING.sub("", setting)
         setting = re.sub(r"^(?:at|by|during the) night ?(?:time)?$", "at night", setting)
+        setting = re.sub(r"^(in\b.* )(?<!setting )(?<!rising )sun$", r"\1sunlight", setting)
         setting = re.sub(r"^in (?:the )?(winter|summer|autumn)(?:time)?$", r"in \1", setting)
         if setting not in settings and len(settings) < _MAX_SETTINGS:
             settings.append(setting)

@@ -118,6 +118,7 @@ NOUNS_IN_LY: Final = word_set("butterfly dragonfly firefly family monopoly assem
 
 ABSTRACT: Final = word_set(
     "photography farewell goodbye reunion celebration evening dawn dusk twilight midnight rhythm unison sync "
+    "sunlight sunshine moonlight starlight daylight "
     "candlelight lamplight firelight torchlight appeal escape mid-air none organization sight one ones height "
     "width length meantime background foreground view style shot side sides top front back middle center centre "
     "left right bottom composition lighting light detail details shadow shadows mood atmosphere ambiance ambience "

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final, Literal
 
-from gems_actors.backends.storyboard.english.kinds import ANIMATE, BODY_PARTS, SCENES
+from gems_actors.backends.storyboard.english.kinds import AMBIENT, ANIMATE, BODY_PARTS, SCENES
 from gems_actors.backends.storyboard.english.naming import is_owner, is_plural
 from gems_actors.backends.storyboard.english.phrases import Phrase, PhraseReader
 from gems_actors.backends.storyboard.english.prose.attributes import certain_attributes
@@ -25,6 +25,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     WHOLES,
     attribute_of,
     is_adverb,
+    is_compound,
     is_plain_adjective,
     is_superlative,
 )
@@ -58,6 +59,8 @@ _PICTURES: Final = word_set("portrait photograph photo painting poster illustrat
 """What `the portrait` at the beginning of a sentence says of the picture itself."""
 _PARTS: Final = WHOLES | word_set("edge middle center centre top bottom corner end base foot rim surface heart tip")
 """Heads after which `of` names the thing that they are a part of."""
+_AROUND: Final = frozenset(("in", "by", "with", "from", "under", "against"))
+"""Words after which light and weather are around something, and no things."""
 _OF_BODIES: Final = word_set("palm lap sole calf temple lash pupil lid")
 """What after a possessive names a part of a body."""
 _UNREAL: Final = word_set(
@@ -178,6 +181,8 @@ class Chunker:
             return True  # `biting her tongue`
         if singular(words[0]) in _OF_BODIES and self.tokens.at(at) in POSSESSIVES:
             return True  # `coins in her palm`
+        if words[-1] in AMBIENT and self.tokens.at(at - 1) in _AROUND:
+            return True  # `bathed in the evening sun`
         if is_definite and words[0] in _PICTURES and self.tokens.at(at - 1) in {".", ";"}:
             return True
         if is_definite and len(words) == 1 and (words[0] == "glass" or self._is_of_more(words[0])):
@@ -215,6 +220,8 @@ class Chunker:
             return not (may_be_verb and is_after_noun) and not is_after_adverb
         if word == "other's":
             return False
+        if is_compound(word, singular(self.tokens.at(at + 1))):
+            return True
         if attribute_of(word) is not None or is_adverb(word) or word in FILLERS or is_owner(word) or "-" in word:
             return True
         is_singular = not word.endswith("s") or word.endswith("ss") or self.tokens.raw[at][0].isupper()
