@@ -15,7 +15,7 @@ from gems_actors.backends.storyboard.english.asides.stretches import set_aside
 from gems_actors.backends.storyboard.english.clauses import ClauseReader
 from gems_actors.backends.storyboard.english.collecting import MAX_THINGS
 from gems_actors.backends.storyboard.english.extraction import MAX_TEXTS, Found, extract
-from gems_actors.backends.storyboard.english.prose.reader import ProseReader, is_prose
+from gems_actors.backends.storyboard.english.prose.reader import MAX_PLAIN_SENTENCE, ProseReader, is_prose
 from gems_actors.backends.storyboard.english.tokens import Tokens, is_broken, not_understood, tokenize
 from gems_actors.backends.storyboard.scene import Claim, Relation, Scene, Thing
 from gems_actors.backends.storyboard.words import number_of, singular
@@ -50,11 +50,12 @@ def _parse_description(text: str) -> Scene:
     rest, found = extract(_LINES.sub("\n", _SPACES.sub(" ", text)))
     words = tokenize(rest, _MAX_TOKENS)
     is_long = is_prose(words)
+    counts_one = len(words.words) <= MAX_PLAIN_SENTENCE  # in longer prompts `a` tells more and counts less
     tokens = set_aside(words)
     collector = None if is_long else ClauseReader(tokens).read()
     if collector is None or is_broken(tokens):
         tokens = set_aside(tokenize(rest, _MAX_TOKENS))
-        collector = ProseReader(tokens, counts_one=not is_long).read()
+        collector = ProseReader(tokens, counts_one=counts_one).read()
     scene = _without_uncertain_counts(collector.scene(), tokens)
     scene = _with_charts_and_times(scene, found)
     _list_uncounted(scene, tokens)

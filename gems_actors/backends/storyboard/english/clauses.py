@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Final
 
 from gems_actors.backends.storyboard.english.collecting import Collector, is_human
-from gems_actors.backends.storyboard.english.sentence import Pending, acts
+from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CLOTHES
+from gems_actors.backends.storyboard.english.sentence import Pending, acts, kinds_of
 from gems_actors.backends.storyboard.english.things import Things
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, is_content
 from gems_actors.backends.storyboard.english.verbs import (
@@ -246,7 +247,9 @@ class ClauseReader(Things):
             return True  # `a glass with a slice of lemon and a sprig of mint stands on a railing`
         if phrase is not None and not is_bare and self.tokens.at(after) in THIRD_PERSONS:
             return False  # `a mill with red sails, and a stream spills over its edge`
-        is_placed = self.phrases.place_at(after) > 0 and not self.begins_phrase(shared.span[1])
+        is_part_of = phrase is not None and not kinds_of(phrase.thing.name).isdisjoint(CLOTHES | BODY_PARTS)
+        is_owned = self.begins_phrase(shared.span[1]) and (is_part_of or acts(shared.subject))
+        is_placed = self.phrases.place_at(after) > 0 and not is_owned  # `a mill with a door and a car on a road`
         if shared.word == "with" and (self.tokens.at(after) == "with" or (is_placed and self.begins_phrase(start))):
             return False  # `a robot with a loose arm and a doll with a torn dress`
         if after == start + 1 and self.tokens.at(start) in THIRD_PERSONS and shared.word not in SHARING:

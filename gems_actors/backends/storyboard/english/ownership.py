@@ -81,7 +81,8 @@ class Ownership(Absences):
     def owner_of_place(self, at: int, spelled: str, end: int) -> str | None:
         """Return what the place from `at` to `end` is said of, or None where that is open."""
         before, follower = self.tokens.at(at - 1), self.tokens.at(end)
-        if before in _PRESENTED or self._is_unowned() or self._is_of_view(at, spelled):
+        is_open = self._is_unowned() or (follower not in PRONOUNS and self._follows_feature(at))
+        if before in _PRESENTED or is_open or self._is_of_view(at, spelled):
             return None  # `seen through a window`
         if before in _PLACED and self.tokens.at(at - 2) in {",", "and"}:
             return self.agent or self.head
@@ -136,6 +137,17 @@ class Ownership(Absences):
             return None  # `a mirror on the wall above a sink`
         is_definite = phrase is not None and phrase.is_definite
         return self._of_two(self.shared, self.last, place, target, is_definite=is_definite)
+
+    def _follows_feature(self, at: int) -> bool:
+        """Return whether the place of a thing may be its owner's: `a table with a vase and a clock in a corner`."""
+        if not self.is_rivalled or self.last is None or self.last != self.head or acts(self.last):
+            return False
+        while self.tokens.at(at) not in JOINTS | {"."}:
+            at -= 1
+        at -= 1
+        while self.tokens.at(at) not in JOINTS | {".", "with"}:
+            at -= 1
+        return self.tokens.at(at) == "with"
 
     def _of_two(self, shared: Pending, last: str, place: str, target: str, *, is_definite: bool) -> str | None:
         """Return which of the two things of a relation is at a further place."""

@@ -75,6 +75,15 @@ def test_claims_of_prose_survive_as_questions_and_as_clauses() -> None:
         ("Three kites float in the sky.", "Are there exactly three kites in the image?"),
         ("Nearby, a woman in a coat and a red hat waves.", "Is there a woman in the image?"),
         ("A rusted Ferris wheel turns.", "Is there a ferris wheel in the image?"),
+        ("The flag bears no symbols or text.", "Is there a flag in the image?"),
+        ("A shield bears three stars.", "Is the shield bearing the stars?"),
+        ("A penguin wearing a bow tie and a monocle sits at a desk.", "Is the penguin wearing the monocle?"),
+        ("A penguin wearing a bow tie and a monocle sits at a desk.", "Is the penguin sitting at the desk?"),
+        ("A woman carrying a basket and an umbrella walks along a wall.", "Is the woman walking along the wall?"),
+        (
+            "A bicycle leans against a wall in the late afternoon sun.",
+            "Is the scene set in the late afternoon sunlight?",
+        ),
     ],
 )
 def test_a_plain_sentence_of_prose_is_understood(sentence: str, asked: str) -> None:
@@ -160,6 +169,11 @@ def test_what_prose_does_not_plainly_say_is_no_thing(sentence: str, noun: str) -
         ("A girl counts coins in her palm.", "Is there a palm in the image?"),
         ("Sunlight falls through a window that is not itself in the picture.", "Is there a window in the image?"),
         ("Stones are stacked into a tower.", "Are the stones stacked into the tower?"),
+        ("The flag bears no symbols or text.", "Are there any flag bears in the image?"),
+        ("A penguin wearing a strange thing and a monocle sits at a desk.", "Is the monocle sitting at the desk?"),
+        ("A man in a hat and a horse wait.", "Is the horse waiting?"),
+        ("A house with a porch and a tree stand on a hill.", "Is the house standing on the hill?"),
+        ("A statue is bathed in the evening sun.", "Is there an evening sun in the image?"),
     ],
 )
 def test_what_prose_leaves_open_is_not_asked(sentence: str, not_asked: str) -> None:
@@ -207,6 +221,14 @@ def test_quotation_marks_styles_and_participles_are_taken_at_their_word(
     questions = questions_of(prompt)
     assert asked is None or asked in questions
     assert not_asked not in questions
+
+
+def test_an_article_counts_nothing_in_a_long_prompt() -> None:
+    prompt = (
+        "A bathroom with a clawfoot bathtub under a round window, a stool holding a candle, and pale green tiles "
+        "halfway up the walls."
+    )
+    assert not any("exactly one" in question for question in questions_of(prompt))
 
 
 def test_a_long_list_of_short_phrases_is_no_prose() -> None:

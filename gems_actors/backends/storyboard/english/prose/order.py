@@ -40,7 +40,7 @@ _NEARLY: Final = word_set(
     "half almost nearly partially partly barely hardly scarcely never seemingly apparently slightly"
 )
 """Adverbs that say that something is not wholly so."""
-_ATTACHING: Final = frozenset(("with", "in", "wearing"))
+_ATTACHING: Final = frozenset(("with", "in", "wearing", "holding", "carrying"))
 
 
 class Order:
@@ -90,8 +90,18 @@ class Order:
             return False
         if index == 0 or (self.kind(index - 1), self.kind(index - 2)) == ("be", "there"):
             return True
-        is_list = self.word(index - 1) == "and" and self.kind(index - 2) in {"thing", "joint"}
-        return self.kind(index - 1) == "joint" and not is_list and self.is_subject(index)
+        if self.word(index - 1) == "and" and (self.kind(index - 2) in {"thing", "joint"} or not self._is_closed(index)):
+            return False
+        return self.kind(index - 1) == "joint" and self.is_subject(index)
+
+    def _is_closed(self, index: int) -> bool:
+        """Return whether the clause before `and` has its verb, unlike `a penguin wearing a tie and a monocle sits`."""
+        for at in range(index - 2, -1, -1):
+            if self.kind(at) in PREDICATES and self.kind(at - 1) != "relative":
+                return True
+            if self.kind(at) == "joint" and self.word(at) not in {"and", ","}:
+                return False
+        return False
 
     def is_there(self, index: int) -> bool:
         """Return whether a sentence says of a thing that it is there."""

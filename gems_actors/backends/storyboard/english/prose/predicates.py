@@ -17,7 +17,7 @@ from gems_actors.backends.storyboard.words import NOUNS_IN_ING, PLACES, is_parti
 _UNSURE_PLACES: Final = frozenset(("between", "in between", "into", "on the left side of", "on the right side of"))
 _BESIDE: Final = frozenset(("left of", "right of"))
 """Places that in a scene are a side of it: `on the left of the room`."""
-_ATTACHING: Final = {"with": "with", "in": "in", "has": "with", "wearing": "wearing", "holding": "holding"}
+_ATTACHING: Final = {"has": "with"} | {word: word for word in ("with", "in", "wearing", "holding", "carrying")}
 
 
 class PredicateReader:
@@ -35,7 +35,7 @@ class PredicateReader:
         order = self._order
         at = order.skip_adverbs(index + 1)
         if self._attach(at, name):
-            at += 2
+            at = self._attach_last(at, name)
             if order.kind(at) not in {"verb", "be"}:
                 return
         if order.kind(at) == "be":
@@ -63,6 +63,22 @@ class PredicateReader:
             verb, place = ("", word) if word in PLACES else (word, "")
             self._relate(name, verb, place, target, (at, at + 1))
         return True
+
+    def _attach_last(self, at: int, name: str) -> int:
+        """Take the last member of `with a cap and a scarf` before the verb of the subject; return where the verb is."""
+        order, after = self._order, at + 2
+        target = order.there.get(after + 1, "")
+        end = order.skip_adverbs(after + 2)
+        if not target:
+            return after
+        is_list = order.word(after) == "and" and not acts(target) and order.kind(at) != "have"
+        is_one = order.kind(end) in {"verb", "be"} and order.word(end).endswith("s")  # of `a man with a cart wait`, not
+        is_worn = order.word(at) != "in" or not CLOTHES.isdisjoint(kinds_of(target))
+        if not (is_list and is_one and is_worn):
+            return after
+        verb, place = ("", order.word(at)) if order.word(at) in PLACES else (order.word(at), "")
+        self._relate(name, verb, place, target, (after, after + 1))
+        return end
 
     def _describe(self, at: int, name: str) -> bool:
         """Take the adjectives after `is`; return whether there are any."""

@@ -27,7 +27,7 @@ _ANYWHERE: Final = (
     *(("to", "be", "seen"), ("in", "the", "scene"), ("in", "the", "image"), ("in", "the", "picture")),
 )
 _MAX_PLAIN_TOKENS: Final = 60
-_MAX_PLAIN_SENTENCE: Final = 18
+MAX_PLAIN_SENTENCE: Final = 18
 _MAX_PLAIN_STRETCH: Final = 12
 _CONTINUING: Final = word_set("its his her their which who whose while as where when then")
 """Words with which no member of a list begins, but a further part of a sentence does."""
@@ -36,7 +36,7 @@ _CONTINUING: Final = word_set("its his her their which who whose while as where 
 def is_prose(tokens: Tokens) -> bool:
     """Return whether a prompt is prose: long, or of several sentences or long ones, and no list of short phrases."""
     length = len(tokens.words)
-    if length <= _MAX_PLAIN_SENTENCE:
+    if length <= MAX_PLAIN_SENTENCE:
         return False
     sentences = [list(words) for is_end, words in groupby(tokens.words, (".", ";").__contains__) if not is_end]
     stretches = [list(words) for is_end, words in groupby(tokens.words, (".", ";", ",").__contains__) if not is_end]
