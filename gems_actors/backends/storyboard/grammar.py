@@ -6,7 +6,6 @@ It accepts any text: what it does not understand is listed as such, and the numb
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import replace
 from typing import Final
 
@@ -15,10 +14,10 @@ from gems_actors.backends.storyboard.english.asides.stretches import set_aside
 from gems_actors.backends.storyboard.english.clauses import ClauseReader
 from gems_actors.backends.storyboard.english.collecting import MAX_THINGS
 from gems_actors.backends.storyboard.english.extraction import MAX_TEXTS, Found, extract
+from gems_actors.backends.storyboard.english.gates.counts import list_uncounted, without_uncertain_counts
 from gems_actors.backends.storyboard.english.prose.reader import MAX_PLAIN_SENTENCE, ProseReader, is_prose
-from gems_actors.backends.storyboard.english.tokens import Tokens, is_broken, not_understood, tokenize
+from gems_actors.backends.storyboard.english.tokens import is_broken, not_understood, tokenize
 from gems_actors.backends.storyboard.scene import Claim, Relation, Scene, Thing
-from gems_actors.backends.storyboard.words import number_of, singular
 
 STRESS_OPENING: Final = "Make sure:"
 DIRECTION_OPENING: Final = "Direction:"
@@ -56,9 +55,9 @@ def _parse_description(text: str) -> Scene:
     if collector is None or is_broken(tokens):
         tokens = set_aside(tokenize(rest, _MAX_TOKENS))
         collector = ProseReader(tokens, counts_one=counts_one).read()
-    scene = _without_uncertain_counts(collector.scene(), tokens)
+    scene = without_uncertain_counts(collector.scene(), tokens)
     scene = _with_charts_and_times(scene, found)
-    _list_uncounted(scene, tokens)
+    list_uncounted(scene, tokens)
     texts = tuple(found.texts)
     if not scene.things and not texts and text.strip() and not any(map(str.isalnum, text)):
         texts = (" ".join(text.split())[:40].replace('"', "'"),)
@@ -69,39 +68,6 @@ def _parse_description(text: str) -> Scene:
         settings=tuple(found.settings),
         not_understood=not_understood(tokens, found.unread),
     )
-
-
-def _without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
-    """Return the scene without counts of what may be shown again, under another name or in another panel."""
-    heads = Counter(thing.name.split()[-1] for thing in scene.things)
-    is_in_panels = not {"panel", "panels", "storyboard"}.isdisjoint(tokens.words)
-    has_more = any(word == "ones" and not is_used for word, is_used in zip(tokens.words, tokens.is_used, strict=True))
-    for thing in scene.things:
-        head = thing.name.split()[-1]
-        is_repeated = (is_in_panels and head != "panel") or (has_more and thing.count > 1)
-        is_one_of_more = heads[head] > 1 and thing.name == head  # `an elephant and a baby elephant`
-        if thing.is_counted and (is_repeated or is_one_of_more or _is_counted_again(head, tokens)):
-            scene = scene.with_thing(replace(thing, is_counted=False))
-    return scene
-
-
-def _list_uncounted(scene: Scene, tokens: Tokens) -> None:
-    """Have numbers listed of which no requirement is made, such as the one of `two of the puppies`."""
-    asked = {thing.count for thing in scene.things if thing.is_counted} | {count for _, count in scene.totals}
-    for at, word in enumerate(tokens.words):
-        number = number_of(word)
-        if number is not None and number > 1 and number not in asked and scene.things:
-            tokens.is_used[at] = False
-
-
-def _is_counted_again(noun: str, tokens: Tokens) -> bool:
-    """Return whether words that were not understood state another number of a thing: `as many as the 2 books`."""
-    for at, word in enumerate(tokens.words):
-        if singular(word) == noun and not tokens.is_used[at]:
-            before = tokens.words[max(at - 2, 0) : at]
-            if any(number_of(token) is not None or token in {"another", "other", "more"} for token in before):
-                return True
-    return False
 
 
 def _with_charts_and_times(scene: Scene, found: Found) -> Scene:

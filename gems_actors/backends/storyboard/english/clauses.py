@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from gems_actors.backends.storyboard.english.collecting import Collector, is_human
+from gems_actors.backends.storyboard.english.gates.relations import makes_sense
 from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CLOTHES
 from gems_actors.backends.storyboard.english.sentence import Pending, acts, kinds_of
 from gems_actors.backends.storyboard.english.things import Things
@@ -84,6 +85,8 @@ class ClauseReader(Things):
             after = rule(at)
             if after is not None:
                 return after
+        if self.phrases.is_limit_at(at):
+            return self.thing(at)
         if word in _NEVER_DONE and is_past(self.tokens.at(at + 1)):
             self.lose()  # `hasn't noticed the mouse` denies nothing that a picture shows
             return self.end_of_clause(at + 1)
@@ -240,6 +243,9 @@ class ClauseReader(Things):
         if self.tokens.at(at) in {"but", "while", "as", "then"} or self.tokens.at(start) in ABSENCES:
             return False
         phrase, after = self.phrases.read(start)
+        is_worn = shared.word == "inside" and not CLOTHES.isdisjoint(kinds_of(self.last or "x"))
+        if phrase is not None and not makes_sense("wearing" if is_worn else shared.word, phrase.thing.name):
+            return False  # `a woman in a hat and a man`
         is_bare = phrase is not None and phrase.stated is None and not phrase.is_definite
         is_part = is_bare and phrase is not None and not phrase.is_plural and not acts(phrase.thing.name)
         is_finite = self.phrases.verb_at(after) is not None or self.phrases.is_passed_verb(after)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gems_actors.backends.storyboard.english.collecting import MAX_THINGS, Collector
+from gems_actors.backends.storyboard.english.gates.relations import makes_sense
 from gems_actors.backends.storyboard.english.kinds import (
     AMBIENT,
     ANIMATE,
@@ -152,6 +153,10 @@ class Sentence:
         objects = (pending.first, name) if pending.first else (name,)
         if pending.word in TRANSFERS and self.begins_phrase(after):
             self.tokens.doubt(*pending.span)  # `hands a customer a latte`
+            self.lose()
+            return
+        if not makes_sense(pending.word, name):
+            self.tokens.doubt(pending.span[0], after)
             self.lose()
             return
         is_content = pending.word == "with" and pending.subject.endswith(f" of {plural(name)}")

@@ -1,0 +1,134 @@
+"""Withdraws numbers that a perfect picture need not show, and has them listed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from gems_actors.backends.storyboard.english.kinds import (
+    ANIMATE,
+    BODY_PARTS,
+    BUILDINGS,
+    CLOTHES,
+    SCENES,
+    SEATS,
+    SUPPORTS,
+)
+from gems_actors.backends.storyboard.english.naming import is_owner
+from gems_actors.backends.storyboard.english.tokens import Tokens
+from gems_actors.backends.storyboard.scene import Scene, Thing
+from gems_actors.backends.storyboard.words import number_of, singular, word_set
+
+_FURTHER: Final = frozenset(("another", "other", "more", "further", "fellow"))
+_DISTRIBUTING: Final = frozenset(("each", "every", "either", "both"))
+_FRACTIONS: Final = word_set("half quarter third")
+_SINGLE: Final = word_set("nose mouth face beak head tail trunk neck beard moustache mustache mane hair skin smile")
+"""Parts of which a body has one."""
+_LIMBS: Final = word_set("leg arm foot head wing back seat")
+"""Parts of a body that furniture and vehicles have, too."""
+_OTHER_PARTS: Final = word_set(
+    "wheel petal sail window door handle chimney button leaf branch string key pedal propeller engine mast headlight "
+    "tower turret column pillar drawer shelf board plank brick spoke knob lens strap pocket sleeve roof tire antenna"
+)
+"""Parts of what does not act."""
+_PARTS: Final = BODY_PARTS | _OTHER_PARTS
+
+
+def without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
+    """Return the scene without numbers of parts, and of what may be shown again under another name or elsewhere."""
+    shown_again = {*_shared_out(tokens), *_parts_of_one(tokens), *_contents(scene)}
+    heads = Counter(_head(thing) for thing in scene.things)
+    is_in_panels = not {"panel", "panels", "storyboard"}.isdisjoint(tokens.words)
+    has_more = any(word == "ones" and not is_used for word, is_used in zip(tokens.words, tokens.is_used, strict=True))
+    for thing in scene.things:
+        head = _head(thing)
+        is_repeated = has_more or (is_in_panels and head != "panel")
+        is_one_of_more = heads[head] > 1 and thing.name == head  # `an elephant and a baby elephant`
+        is_single = thing.count == 1 and head in shown_again
+        is_uncertain = is_repeated or is_one_of_more or is_single or _is_counted_again(head, tokens)
+        if thing.is_counted and (is_uncertain or _is_part_of_more(thing, scene)):
+            scene = scene.with_thing(replace(thing, is_counted=False))
+    return scene
+
+
+def list_uncounted(scene: Scene, tokens: Tokens) -> None:
+    """Have numbers listed of which no requirement is made, such as the one of `two of the puppies`."""
+    asked = {thing.count for thing in scene.things if thing.is_counted} | {count for _, count in scene.totals}
+    for at, word in enumerate(tokens.words):
+        number = number_of(word)
+        if number is not None and number > 1 and number not in asked and scene.things:
+            tokens.is_used[at] = False
+
+
+def _head(thing: Thing) -> str:
+    return thing.name.partition(" of ")[0].split()[-1]
+
+
+def _is_counted_again(noun: str, tokens: Tokens) -> bool:
+    """Return whether other words speak of more of a thing: `as many as the 2 books`, `a field of other tulips`."""
+    for at, word in enumerate(tokens.words):
+        if singular(word) == noun:
+            before = tokens.words[max(at - 3, 0) : at]
+            is_numbered = any(number_of(token) is not None for token in before[-2:]) and not tokens.is_used[at]
+            if is_numbered or not _FURTHER.isdisjoint(before):
+                return True
+    return False
+
+
+def _contents(scene: Scene) -> Iterator[str]:
+    """Yield what other things consist of: the sheep of `a flock of sheep`."""
+    for thing in scene.things:
+        _, _, content = thing.name.partition(" of ")
+        if content:
+            yield singular(content.split()[-1])
+
+
+def _shared_out(tokens: Tokens) -> Iterator[str]:
+    """Yield the nouns of a stretch with `each` or `every`: `a vase on each table` may be many vases."""
+    start = 0
+    for end, word in enumerate([*tokens.words, "."]):
+        if word in {",", ".", ";"}:
+            stretch = tokens.words[start:end]
+            if not _DISTRIBUTING.isdisjoint(stretch):
+                yield from map(singular, stretch)
+            start = end + 1
+
+
+def _parts_of_one(tokens: Tokens) -> Iterator[str]:
+    """Yield what there is only a part of: the melon of `half a melon`."""
+    for at, word in enumerate(tokens.words):
+        if word in _FRACTIONS:
+            start = at + 1 + (tokens.at(at + 1) == "of")
+            if tokens.at(start) in {"a", "an", "the"}:
+                yield from map(singular, tokens.words[start + 1 : start + 4])
+
+
+def _is_part_of_more(thing: Thing, scene: Scene) -> bool:
+    """Return whether a thing is a part of another one, which may have more of it, or of which others have some, too."""
+    part = _head(thing)
+    if part not in _PARTS:
+        return False
+    if is_owner(thing.name.split()[0]) or any(map(is_owner, thing.name.split())):
+        return part not in _SINGLE
+    owners = {
+        relation.subject for relation in scene.relations if relation.word == "with" and thing.name in relation.objects
+    }
+    if not owners:
+        return False
+    if thing.count == 1 and part not in _SINGLE:
+        return True
+    is_of_many = any(owner.count > 1 for owner in scene.things if owner.name in owners)
+    others = (other for other in scene.things if other.name not in owners and other != thing)
+    return is_of_many or any(_may_have(other, part) for other in others)
+
+
+def _may_have(other: Thing, part: str) -> bool:
+    """Return whether a thing may have such a part."""
+    head = _head(other)
+    if head in ANIMATE:
+        return part in BODY_PARTS
+    if head in _PARTS | CLOTHES or head in SCENES - BUILDINGS:
+        return False
+    return part in _OTHER_PARTS or (part in _LIMBS and (head in SUPPORTS | SEATS or head in {"table", "plane"}))
