@@ -103,6 +103,22 @@ SCENES: Final = word_set(
     "mist water"
 )
 """Places that everything in a clause is in, whichever of its things they are said of."""
+BUILDINGS: Final = word_set(
+    "stadium arena church cathedral temple mosque hospital factory warehouse barn stable farm greenhouse cave tunnel "
+    "bridge castle palace dungeon house home apartment cabin cottage tent igloo spaceship airport station"
+)
+"""Scenes that are seen from outside, too, so that somebody need not be in one to do something to what is in it."""
+ROOMS: Final = word_set(
+    "room bedroom bathroom kitchen hall hallway corridor lobby attic basement cellar garage office classroom library "
+    "museum gallery theater theatre cinema gym shop store bakery cafe café restaurant diner bar pub supermarket mall "
+    "laboratory lab workshop studio subway ballroom casino"
+)
+"""Scenes that hold both somebody who acts and the object of the action."""
+EXPANSES: Final = word_set(
+    "harbor harbour lake pond river stream ocean sea swamp space sky moon planet underwater aquarium water valley "
+    "canyon mountain mountains"
+)
+"""Scenes in which things are looked at, fed or caught from elsewhere."""
 AMBIENT: Final = word_set("sun wind breeze gale gust storm thunderstorm sandstorm blizzard drizzle heat light weather")
 """Light and weather: what is in them is inside no thing."""
 SUPPORTS: Final = word_set(

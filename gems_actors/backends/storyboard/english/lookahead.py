@@ -44,6 +44,8 @@ _APPROXIMATING: Final = frozenset(
     ("about", "almost", "nearly", "roughly", "approximately", "least", "most", "than", "some")
 )
 """Words before a number that make it no exact count."""
+_PASSED: Final = frozenset(("exactly", "single", "precisely", "only", "just", "other", "own"))
+_MORE: Final = frozenset(("more", "less", "fewer"))
 _BEFORE_AMOUNTS: Final = frozenset(("and", "with", "of", "has", "have", "is", "are", "there", "contains"))
 _PLACE_OPENINGS: Final = frozenset(place.split()[0] for place in PLACES)
 ENDS: Final = frozenset((",", ".", ";", TEXT_MARK))
@@ -146,10 +148,24 @@ class Lookahead:
                 count = -LOOSE_COUNTS[token]
             elif token in DETERMINERS:
                 is_definite = True
-            elif token not in {"exactly", "single", "precisely", "only", "just", "other", "own"}:
+            elif not self.is_limit_at(at) and token not in {
+                "exactly",
+                "single",
+                "precisely",
+                "only",
+                "just",
+                "other",
+                "own",
+            }:
                 break
             at += 1
         return Opening(at, count, is_definite, is_single and count == 1)
+
+    def is_limit_at(self, at: int) -> bool:
+        """Return whether a token is a word of `more than` before a number."""
+        start = at - (self.tokens.at(at) == "than")
+        is_limit = self.tokens.at(start) in _MORE and self.tokens.at(start + 1) == "than"
+        return is_limit and number_of(self.tokens.at(start + 2)) is not None
 
     def _counted(self, at: int, number: int, before: int | None) -> int:
         """Return the count that a number states, negative if it is vague, after another number or none."""

@@ -16,17 +16,32 @@ from gems_actors.backends.storyboard.english.kinds import (
 )
 from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import (
+    DEGREES,
     PLURAL_MODIFIERS,
     POSTNOMINAL,
+    attribute_of,
     is_abstract,
     is_adverb,
     is_colour_only,
     is_plain_adjective,
 )
 from gems_actors.backends.storyboard.pictograms import find_pictogram
-from gems_actors.backends.storyboard.words import is_participle, singular, surface_of
+from gems_actors.backends.storyboard.words import is_participle, singular, surface_of, word_set
 
 _NOUNS: Final = ANIMATE | BODY_PARTS | CLOTHES | SCENES | SEATS | SIGN_NOUNS | SUPPORTS
+
+
+_TIES: Final = word_set(
+    "friend pal buddy mate companion acquaintance colleague comrade partner rival enemy foe lover flame relative cousin"
+)
+"""What somebody is to somebody else."""
+_OF_TIES: Final = word_set("old close dear near distant big deep bitter great true new former lifelong")
+_HABITS: Final = word_set(
+    "smoker drinker eater sleeper worker thinker dreamer reader listener talker believer lover fan admirer learner "
+    "spender hitter sport winner loser player starter riser"
+)
+"""What somebody is by doing something often."""
+_OF_HABITS: Final = word_set("heavy light hard big great huge fast slow early late deep quick poor bad good sore")
 
 
 @lru_cache(maxsize=4096)
@@ -57,6 +72,23 @@ def is_nameable(head: str) -> bool:
     if is_abstract(head) or is_abstract(singular(head)) or is_owner(head):
         return False
     return head[0].isalpha() and (len(head) > 1 or not head.isascii())
+
+
+def is_of_relation(adjective: str, noun: str) -> bool:
+    """Return whether an adjective says how somebody does or is something: an `old friend`, a `heavy smoker`."""
+    noun = singular(noun)
+    return (adjective in _OF_TIES and noun in _TIES) or (adjective in _OF_HABITS and noun in _HABITS)
+
+
+def is_unsaid(words: list[str], at: int) -> bool:
+    """Return whether an attribute is not wholly so, as in `half empty`, or is about a role, as in `old friend`."""
+    if attribute_of(words[at]) is None:
+        return False
+    start = at
+    while start > 0 and is_adverb(words[start - 1]):
+        start -= 1
+    is_graded = not DEGREES.isdisjoint(words[start:at])
+    return is_graded or (at + 1 < len(words) and is_of_relation(words[at], words[at + 1]))
 
 
 @lru_cache(maxsize=4096)

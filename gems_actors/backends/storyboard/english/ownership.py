@@ -8,8 +8,11 @@ from gems_actors.backends.storyboard.english.absences import Absences
 from gems_actors.backends.storyboard.english.collecting import is_human
 from gems_actors.backends.storyboard.english.kinds import (
     BODY_PARTS,
+    BUILDINGS,
     CLOTHES,
     CONTAINERS,
+    EXPANSES,
+    ROOMS,
     SCENES,
     SEATS,
     SHELTERS,
@@ -56,15 +59,29 @@ _SIDES: Final = frozenset(
     ("next to", "near", "left of", "right of", "behind", "in front of", "under", "above", "below")
 )
 """Places after which a participle is about the nearest thing: `a cat next to a dog wearing a hat`."""
+_WITHIN: Final = frozenset(("inside", "on top of", "across"))
 _BESIDE: Final = _SIDES | {"on top of"}
 _POSTURES_AT: Final = frozenset(
     ("on top of", "inside", "at", "near", "next to", "under", "behind", "in front of", "by")
 )
 _AT_BOTH: Final = frozenset(("at", "in front of", "next to", "near", "by", "outside"))
 """Places where somebody is together with what is held or handled there."""
-_PATHS: Final = frozenset(("along", "across", "through", "around", "past", "over"))
+_PATHS: Final = frozenset(("along", "across", "around", "past", "over"))
+_DIRECTIONS: Final = frozenset(("toward", "towards", "through", "into", "onto", "past"))
+"""Words that after an action say where it goes, and not where anything is: `kicking a ball towards a goal`."""
+_WORKPLACES: Final = SUPPORTS | SCENES | word_set("window easel piano organ stove sink machine computer stall")
+"""Where somebody is who does something `at` it; `at` anything else is what the action is aimed at."""
 _MOVING: Final = word_set("chasing riding driving walking pushing pulling following racing flying leading")
 _SEEING: Final = word_set("looking watching staring gazing peering pointing seeing viewing")
+_REMOTE: Final = _SEEING | word_set(
+    "photographing filming painting drawing sketching admiring observing aiming shooting"
+)
+"""Actions whose object may be far away."""
+_HANDLING: Final = word_set(
+    "reading eating drinking playing holding carrying wearing riding driving writing cooking baking knitting sewing "
+    "stirring cutting pouring hugging kissing petting feeding brushing washing sweeping using hosting teaching"
+)
+"""Actions in which somebody is together with the object."""
 _INSTRUMENTS: Final = word_set(
     "hand hands finger fingers paw paws foot feet arm arms mouth beak trunk claw claws tongue"
 )
@@ -99,15 +116,8 @@ class Ownership(Absences):
             return self.last
         phrase = self.phrases.read(end)[0]
         target = phrase.thing.name.split()[-1] if phrase is not None else ""
-        is_of_person = target in BODY_PARTS | CLOTHES
-        if spelled == "with" and self._is_about_it(end):
-            return None  # `planting a flag with a smiley face on it`
         if spelled == "with":
-            is_instrument = self.shared is not None and self.shared.kind == "action" and target in _INSTRUMENTS
-            if is_of_person and not is_instrument:
-                return self._wearer()
-            is_filled = self.last.split()[-1] in CONTAINERS and phrase is not None and not acts(phrase.thing.name)
-            return self.last if is_filled and self.shared is not None and self.shared.word in ATTACHING else None
+            return self._owner_of_company(self.last, end)
         if follower in PRONOUNS:
             return self.last if len(others) == 1 else None
         if spelled == "through" and self.shared is not None and self.shared.word.split()[0] in _SEEING:
@@ -117,7 +127,9 @@ class Ownership(Absences):
         is_done = self.shared is not None and self.shared.kind == "action"
         if spelled == "over" and (is_done or follower in POSSESSIVES):
             return None  # `throws a bouquet over her shoulder`, `with a coat over her arm`
-        if follower in POSSESSIVES or self.has_own_part(self.shared):
+        if is_done and spelled in _DIRECTIONS:
+            return None
+        if follower in POSSESSIVES or (self.has_own_part(self.shared) and PLACES[spelled] not in _SIDES):
             return self._wearer() if target in CLOTHES else self.last
         place = PLACES[spelled]
         if place == "inside" and target in CLOTHES and acts(self.last):
@@ -126,6 +138,8 @@ class Ownership(Absences):
         if self.shared is not None and self.shared.word in _PLACING:
             return self.last  # `wraps a book in paper`, `places a boat on the water`
         if target in SCENES and place in _SHARED_PLACES and not is_scene(self.last):
+            if self.shared is not None and not _is_around_both(self.shared, place, target):
+                return self.last if acts(self.last) and place in _BESIDE else None
             widest = self.agent or self.clause[0]
             is_chain = self.shared is not None and not acts(widest) and not self.shared.word.endswith(_HOLDING)
             is_chain = is_chain and self.last not in {"ground", "floor"}  # `tied to the ground in a meadow`
@@ -137,6 +151,18 @@ class Ownership(Absences):
             return None  # `a mirror on the wall above a sink`
         is_definite = phrase is not None and phrase.is_definite
         return self._of_two(self.shared, self.last, place, target, is_definite=is_definite)
+
+    def _owner_of_company(self, last: str, at: int) -> str | None:
+        """Return what is with the phrase at a token."""
+        phrase = self.phrases.read(at)[0]
+        if phrase is None or self._is_about_it(at):
+            return None  # `planting a flag with a smiley face on it`
+        target = phrase.thing.name.split()[-1]
+        is_instrument = self.shared is not None and self.shared.kind == "action" and target in _INSTRUMENTS
+        if target in BODY_PARTS | CLOTHES and not is_instrument:
+            return self._wearer()
+        is_filled = last.split()[-1] in CONTAINERS and not acts(phrase.thing.name)
+        return last if is_filled and self.shared is not None and self.shared.word in ATTACHING else None
 
     def _follows_feature(self, at: int) -> bool:
         """Return whether the place of a thing may be its owner's: `a table with a vase and a clock in a corner`."""
@@ -165,8 +191,9 @@ class Ownership(Absences):
                 return last if is_scene(owner) else owner
             return None
         if shared.kind == "action" and " " not in shared.word:
-            is_with_owner = place == "at" or (target in SEATS and place == "on top of") or shared.word in TRANSFERS
-            is_with_owner = is_with_owner or (place in _AT_BOTH and not acts(last))
+            is_with_owner = place == "at" and (target in _WORKPLACES or shared.word in TRANSFERS)
+            is_with_owner = is_with_owner or (target in SEATS and place == "on top of")
+            is_with_owner = is_with_owner or (place in _AT_BOTH - {"at"} and not acts(last))
             if acts(owner) and (is_with_owner or (shared.word in _MOVING and place in _PATHS)):
                 return owner
             return last if acts(last) and place in _BESIDE else None
@@ -247,6 +274,18 @@ class Ownership(Absences):
         """Return whether `with` opens a further part of the picture: `with mountains in the background`."""
         end = self.phrases.read(at + 1)[1] if spelled == "with" else at
         return self.tokens.words[end : end + 2] == ["in", "the"] and self.tokens.at(end + 2) in _VIEWS and end > at
+
+
+def _is_around_both(relation: Pending, place: str, target: str) -> bool:
+    """Return whether a scene after an action with an object holds both its subject and its object."""
+    word, _, particle = relation.word.partition(" ")
+    if relation.kind != "action" or particle in PLACES or target in ROOMS:
+        return True
+    if target in EXPANSES and place in _WITHIN:
+        return word in _MOVING
+    if target in BUILDINGS and place in _WITHIN:
+        return word in _HANDLING
+    return word not in _REMOTE
 
 
 def is_scene(name: str) -> bool:

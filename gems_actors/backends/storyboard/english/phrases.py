@@ -10,7 +10,7 @@ from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES
 from gems_actors.backends.storyboard.english.kinds import ANIMATE, SCENES
 from gems_actors.backends.storyboard.english.lookahead import ENDS, MAX_COUNT, Opening
 from gems_actors.backends.storyboard.english.name_ends import NameEnds
-from gems_actors.backends.storyboard.english.naming import is_nameable, is_no_noun, is_owner, is_plural
+from gems_actors.backends.storyboard.english.naming import is_nameable, is_no_noun, is_owner, is_plural, is_unsaid
 from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, Tokens
 from gems_actors.backends.storyboard.english.verbs import (
     BASES,
@@ -150,6 +150,7 @@ class PhraseReader(NameEnds):
         for at in range(start, after):
             word = self.tokens.at(at)
             is_left = is_adverb(word) or word in FILLERS or is_shade(word, self.tokens.at(at + 1))
+            is_left = is_left or word == "than" or is_unsaid(self.tokens.words, at)
             if not is_left and (number_of(word) or 0) <= MAX_COUNT:
                 self.tokens.use(at, at + 1)
 
@@ -254,6 +255,9 @@ class PhraseReader(NameEnds):
                 continue
             if self._phrase_ends(words, at, opening):
                 break
+            if is_unsaid(self.tokens.words, at):
+                at += 1
+                continue
             words.append(token.removeprefix(EMOJI))
             at += 1
         return words, at

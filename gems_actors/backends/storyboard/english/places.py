@@ -34,6 +34,7 @@ from gems_actors.backends.storyboard.words import (
 _EITHER: Final = frozenset(("either", "each", "both", "opposite", "one", "every"))
 _OTHER_SIDES: Final = frozenset(("other", "far", "opposite", "near", "nearest", "farthest"))
 _ENDS_OF: Final = frozenset(("side", "sides", "end", "ends", "corner", "corners"))
+_GIVING: Final = frozenset(("giving", "handing", "showing", "offering", "passing"))
 _WHICH: Final = frozenset(("which", "whom", "whose", "where"))
 _FINITE_HAVING: Final = frozenset(("has", "have", "had", "contains", "features"))
 
@@ -77,6 +78,9 @@ class Places(Ownership):
             if self.last is not None and self.is_alone():
                 self.expect(self.last, f"{word} than", "action", (at, at + 2))
             return at + 2
+        if word == "to" and self.verb in _GIVING:
+            self.tokens.doubt(at, self.phrases.read(at + 1)[1])  # `is giving to` says nothing without what is given
+            return at + 1
         if word == "to" and self.verb in TRANSFERS and self.agent is not None:
             self.expect(self.agent, f"{self.verb} to", "action", (at, at + 1))
             return at + 1

@@ -18,6 +18,7 @@ from gems_actors.backends.storyboard.english.verbs import (
 )
 from gems_actors.backends.storyboard.english.vocabulary import (
     COPULAS,
+    DEGREES,
     DETERMINERS,
     FUNCTION_WORDS,
     JOINTS,
@@ -40,19 +41,24 @@ from gems_actors.backends.storyboard.words import (
     is_participle,
     number_of,
     surface_of,
+    word_set,
 )
 
 _GERUNDS_AFTER: Final = frozenset(("after", "before", "by", "for", "of", "to", "from", "when", "until", "in", "about"))
 """Words after which a participle says nothing of the thing before."""
-_NEARLY: Final = frozenset(
-    ("half", "almost", "nearly", "partially", "partly", "barely", "hardly", "scarcely", "never", "seemingly")
-) | {"apparently", "slightly"}
+_NEARLY: Final = DEGREES | {"never"}
 _REACHING: Final = frozenset(("reaching", "grabbing", "grasping", "set"))
 _MAX_GUISE_WORDS: Final = 6
 _PERSONAL: Final = frozenset(("wearing", "riding", "driving", "cruising", "eating", "drinking", "walking", "reading"))
 _PHOTOGRAPHED: Final = frozenset(("viewed", "photographed", "shot", "filmed", "pictured"))
 """Participles that tell how a picture was taken."""
 _WITHOUT_OBJECT: Final = frozenset(("standing", "sitting", "lying", "kneeling", "sleeping"))
+_SELVES: Final = word_set("itself himself herself themselves it them him her me us you something someone nothing")
+_TRANSITIVE: Final = word_set(
+    "wearing holding carrying showing containing featuring looking facing giving handing putting placing bringing "
+    "taking offering having making using lifting touching surrounding covering"
+)
+"""Actions of which nothing can be asked without their object."""
 _ENDINGS: Final = frozenset(
     (",", ".", ";", TEXT_MARK, "and", "or", "but", "while", "as", "with", "without", "who", "that")
 )
@@ -178,6 +184,9 @@ class Predicates(Places):
         after = at + 1
         while is_adverb(self.tokens.at(after)) or self.tokens.at(after) == "together":
             after += 1
+        if self.is_negated and self.tokens.at(after) in NOUNS_IN_ING and self.tokens.at(after + 1) in DETERMINERS:
+            self.lose()  # `who never smiles painting a portrait`
+            return self.end_of_clause(after)
         if self.tokens.at(after) == "as" and self.tokens.at(after + 1) in {"if", "though"}:
             self.lose()  # `fingers curled as though they held a hand`
             return self.end_of_clause(after + 1)
@@ -239,7 +248,12 @@ class Predicates(Places):
     def _without_object(self, at: int, after: int, particle: str, subject: str, action: str) -> int:
         """Take an action whose object was not understood, or that has none, as a property of its subject."""
         end = after + len(particle.split())
-        if particle and (action.startswith("not ") or (self.tokens.at(end) in DETERMINERS and not acts(subject))):
+        if action in _TRANSITIVE:
+            end += self.tokens.at(end) in _SELVES
+            self.tokens.doubt(at, max(end, after))  # `looking at itself`
+            self.tokens.use(at, end)
+            self.lose()
+        elif particle and (action.startswith("not ") or (self.tokens.at(end) in DETERMINERS and not acts(subject))):
             self.lose()  # `running down its side` says something else than `running`
         elif particle or self.tokens.at(at + 1) == "together" or self.tokens.at(after) in _ENDINGS:
             if self.found.describe(subject, action=action):

@@ -10,6 +10,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
+from gems_actors.backends.storyboard.english.naming import is_unsaid
 from gems_actors.backends.storyboard.english.vocabulary import FILLERS, FUNCTION_WORDS, JOINTS, NEGATIONS, is_adverb
 from gems_actors.backends.storyboard.pictograms import emoji_name
 
@@ -137,7 +138,8 @@ def is_broken(tokens: Tokens) -> bool:
         elif is_content(word):
             if tokens.is_used[at] and is_open:
                 return True
-            is_open = is_open or not (tokens.is_used[at] or is_adverb(word) or word in FILLERS)
+            is_passed = is_adverb(word) or word in FILLERS or is_unsaid(tokens.words, at)
+            is_open = is_open or not (tokens.is_used[at] or is_passed)
     return False
 
 

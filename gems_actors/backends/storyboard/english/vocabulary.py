@@ -151,6 +151,7 @@ ABSTRACT: Final = word_set(
     "discontents startup haiku brand bloom night country countries date place pressure twenties thirties forties "
     "fifties sixties seventies eighties nineties screenshot documentary name speech manner offer observer element "
     "elements snapshot finish price prices file north south east west northeast northwest southeast southwest aim "
+    "two-thirds one-third one-quarter three-quarters weather me us you "
     "ease step sensation luxury elegance sophistication comfort convenience"
 )
 """Nouns that name nothing that can be drawn as a thing."""
@@ -196,9 +197,14 @@ ADVERBS: Final = word_set(
     "half much fewer otherwise upside midair mid-air mid-flight meanwhile altogether upwards throughout often "
     "sometimes twice once already still again always ever almost nearly quite too even ahead most more less least "
     "very really rather perhaps maybe forward backward upward downward sideways northeast everywhere nearby "
-    "outdoors indoors"
+    "outdoors indoors somewhat"
 )
 """Adverbs without an ending that tells them."""
+DEGREES: Final = word_set(
+    "half almost nearly partially partly barely hardly scarcely slightly somewhat mostly practically virtually "
+    "seemingly apparently supposedly"
+)
+"""Adverbs after which an adjective or a participle is not wholly so: a half empty mug is not empty."""
 PICTURE_SIDES: Final = word_set("left right center centre middle top bottom foreground background")
 """Words after which a noun phrase such as `on the left` ends."""
 FILLERS: Final = word_set(

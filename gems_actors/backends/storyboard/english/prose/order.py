@@ -8,7 +8,7 @@ from gems_actors.backends.storyboard.english.prose.chunks import Chunk, Kind
 from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
 from gems_actors.backends.storyboard.english.tokens import Tokens
 from gems_actors.backends.storyboard.english.verbs import TAKING_FORMS, is_past
-from gems_actors.backends.storyboard.english.vocabulary import is_adverb
+from gems_actors.backends.storyboard.english.vocabulary import DEGREES, is_adverb
 from gems_actors.backends.storyboard.words import PLACES, word_set
 
 PREDICATES: Final = frozenset(("verb", "be", "have"))
@@ -36,9 +36,7 @@ _CARRIERS: Final = word_set(
     "label stamp medallion flag banner crest coin sticker tapestry dial gauge"
 )
 """What shows a picture of its own."""
-_NEARLY: Final = word_set(
-    "half almost nearly partially partly barely hardly scarcely never seemingly apparently slightly"
-)
+_NEARLY: Final = DEGREES | {"never"}
 """Adverbs that say that something is not wholly so."""
 _ATTACHING: Final = frozenset(("with", "in", "wearing", "holding", "carrying"))
 
