@@ -22,8 +22,8 @@ CLOTHES: Final = word_set(
     "cap armor armour costume robe sweater hoodie jeans trousers pants shorts skirt kimono gown tuxedo boots "
     "shoes sneakers pajamas overalls vest apron scarf gloves swimsuit outfit helmet spacesuit cloak cape clothes "
     "clothing sari jersey parka kilt turtleneck sweatshirt polo blazer romper dungarees breeches anorak "
-    "windbreaker loincloth pullover cowl sunglasses goggles headphones eyepatch bandana headband crown tiara "
-    "bowtie necktie wetsuit onesie toga leotard blouse sandals socks"
+    "windbreaker loincloth pullover cowl eyeglasses sunglasses goggles headphones eyepatch bandana headband crown "
+    "tiara bowtie necktie wetsuit onesie toga leotard blouse sandals socks"
 )
 PAIRED: Final = word_set("boot shoe sneaker glove sandal sock slipper mitten")
 """Clothes of which one alone is a place to be in."""
@@ -136,3 +136,41 @@ CONTAINERS: Final = word_set(
     "tray basket bowl plate box bag cup mug jar glass cake pizza sandwich salad vase bucket bottle pot cart crate"
 )
 """Things that `with` says what is in or on."""
+
+SUBSTANCES: Final = word_set(
+    # weather and nature
+    "snow slush hail sleet frost rain drizzle fog mist haze smoke steam vapor vapour air water ice sky ground sand "
+    "dust mud soil dirt earth gravel lava magma moss lichen algae seaweed kelp grass foliage greenery vegetation "
+    "undergrowth shrubbery driftwood firewood sunlight sunshine moonlight starlight daylight lightning thunder foam "
+    "surf seawater snowfall rainfall "
+    # materials
+    "bronze copper brass steel marble granite concrete asphalt cement plaster cardboard plastic rubber fabric denim "
+    "silk velvet lace wool cotton fur hair skin wax glitter tinsel foil slime goo blood paint ink gasoline petrol soap "
+    # food
+    "food meat beef pork bacon ham seafood caviar tofu sushi rice pasta spaghetti ramen couscous quinoa oatmeal "
+    "porridge granola cereal bread toast dough flour sugar salt butter margarine cream syrup honey jam marmalade "
+    "ketchup mustard mayonnaise mayo sauce gravy vinegar oil frosting icing caramel fudge popcorn lettuce spinach kale "
+    "arugula celery asparagus garlic ginger basil parsley cilantro coriander mint thyme rosemary oregano dill "
+    "cinnamon vanilla hummus guacamole salsa wheat barley milk broth "
+    # what there are many of under one name
+    "armor armour clothing furniture jewelry jewellery luggage baggage equipment machinery pottery glassware "
+    "cutlery silverware graffiti signage scaffolding laundry trash garbage rubbish litter debris rubble wreckage "
+    "traffic makeup underwear lingerie money cash cattle livestock poultry wildlife text lettering calligraphy"
+)
+"""Nouns of what is not counted: `any snow`."""
+SERVINGS: Final = word_set(
+    "coffee tea beer wine champagne juice lemonade soda cola whiskey vodka rum cocoa soup stew curry cheese yogurt "
+    "chocolate candy fruit cabbage broccoli cauliflower corn pepper salad"
+)
+"""Nouns of what is not counted, except for portions of it: `any coffee`, `two coffees`."""
+
+
+def is_substance(name: str) -> bool:
+    """Return whether a name is that of a substance or a mass, of which there is no single one: `maple syrup`."""
+    words = name.partition(" of ")[0].split()
+    return words[-1] in SUBSTANCES and words[-2:] != ["ice", "cream"]
+
+
+def is_uncounted(name: str) -> bool:
+    """Return whether a name takes no article unless it is counted: `orange juice`."""
+    return is_substance(name) or name.partition(" of ")[0].split()[-1] in SERVINGS | {"cream"}

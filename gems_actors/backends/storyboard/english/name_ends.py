@@ -1,10 +1,22 @@
-"""Tells where a name may end in a verb, as in `a boy and his robot fish share an umbrella`."""
+"""Tells what the last word of a name may be instead.
+
+A verb, as in `a boy and his robot fish share an umbrella`, no plural, as in `Mars`, or glasses of one kind or another.
+"""
 
 from __future__ import annotations
 
-from gems_actors.backends.storyboard.english.kinds import ANIMATE
+from typing import Final
+
+from gems_actors.backends.storyboard.english.kinds import (
+    ANIMATE,
+    BODY_PARTS,
+    CLOTHES,
+    CONTAINERS,
+    SUPPORTS,
+    is_uncounted,
+)
 from gems_actors.backends.storyboard.english.lookahead import ENDS, Lookahead, Opening
-from gems_actors.backends.storyboard.english.naming import is_known_noun
+from gems_actors.backends.storyboard.english.naming import is_known_noun, is_owner
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, Tokens
 from gems_actors.backends.storyboard.english.verbs import (
     BASES,
@@ -18,6 +30,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     BREAKERS,
     COPULAS,
     DETERMINERS,
+    HAVING,
     JOINTS,
     MISSING,
     PARTICLES,
@@ -36,6 +49,10 @@ from gems_actors.backends.storyboard.words import (
     surface_of,
 )
 
+_WEARING: Final = frozenset(("wear", "wears", "wearing", "wore", "sporting", "donning"))
+_WEARERS: Final = ANIMATE | BODY_PARTS | CLOTHES
+_HOLDERS: Final = CONTAINERS | SUPPORTS
+
 
 class NameEnds(Lookahead):
     """The rules for verbs that look like the last word of a name."""
@@ -43,6 +60,7 @@ class NameEnds(Lookahead):
     def __init__(self, tokens: Tokens) -> None:
         """Create one for these tokens."""
         super().__init__(tokens)
+        self.is_in_capitals = tokens.is_in_capitals
         self._has_sentences = tokens.words.count(".") > 1
 
     def names_purpose(self, words: list[str], at: int) -> bool:
@@ -93,9 +111,10 @@ class NameEnds(Lookahead):
         ):
             return True  # `while the ship tilts`
         begins = self.tokens.at(opening.after - 1) in ENDS | {"and", "while", "as"} or opening.after == 0
+        is_flowing = begins and is_uncounted(words[-2]) and not is_known_noun(last)  # `sunlight filters through blinds`
         is_sentence = self._has_sentences and begins and opening.count is None
         if (
-            (opening.is_definite or is_sentence)
+            (opening.is_definite or is_sentence or is_flowing)
             and last in THIRD_PERSONS
             and (following in PARTICLES or following in PLACES)
         ):
@@ -123,3 +142,38 @@ class NameEnds(Lookahead):
         """Return whether a noun phrase begins at a token, so that the word before it must be a verb."""
         token = self.tokens.at(after)
         return token in {"a", "an", "the"} or token in POSSESSIVES
+
+    def is_name_in_s(self, words: list[str], opening: Opening, after: int) -> bool:
+        """Return whether a name with a capital letter may be no plural: `Mars`, `Sherlock Holmes`."""
+        last, raw = words[-1].split()[-1], self.tokens.raw[after - 1]
+        is_bare = opening.count is None and not opening.is_definite and singular(last) != last
+        is_written = raw[0].isupper() and raw[1:].islower() and not self.is_in_capitals
+        begins_sentence = self.tokens.at(after - 2) in {".", ";"} or after == 1
+        return is_bare and is_written and not begins_sentence and not is_known_noun(last)
+
+    def is_worn(self, opening: Opening) -> bool:
+        """Return whether the glasses after an opening are those of a face, as far as the prompt says so."""
+        if opening.count is not None or "glasses" not in self.tokens.words[opening.after :]:
+            return False
+        end = self.tokens.words.index("glasses", opening.after)
+        if any(map(is_owner, self.tokens.words[opening.after : end])):
+            return True
+        before = [at for at in range(end) if self.tokens.at(at) == "glasses"] if opening.is_definite else []
+        return any(map(self._is_put_on, [*before, end]))
+
+    def _is_put_on(self, at: int) -> bool:
+        """Return whether somebody wears or has the glasses at a token: `a man with a beard and glasses`."""
+        length = self.place_at(at + 1)
+        if length and not _HOLDERS.isdisjoint(self.tokens.words[at + 1 + length : at + 5]):
+            return False  # `a waiter with glasses on a tray`
+        for before in range(at - 1, -1, -1):
+            word = self.tokens.at(before)
+            if word in _WEARING:
+                return True
+            if word in HAVING | {"with", "without", "in"}:
+                owner = self.tokens.at(before - 1)
+                return owner in {"who", "not"} or singular(owner) in _WEARERS
+            is_other = is_participle(word) or self.place_at(before) > 0 or self.verb_at(before) is not None
+            if is_other or word in {".", ";", "of"}:
+                return False
+        return False

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES
-from gems_actors.backends.storyboard.english.kinds import ANIMATE, SCENES
+from gems_actors.backends.storyboard.english.kinds import (
+    ANIMATE,
+    SCENES,
+    is_substance,
+)
 from gems_actors.backends.storyboard.english.lookahead import ENDS, MAX_COUNT, Opening
 from gems_actors.backends.storyboard.english.name_ends import NameEnds
 from gems_actors.backends.storyboard.english.naming import is_nameable, is_no_noun, is_owner, is_plural, is_unsaid
@@ -133,7 +137,6 @@ class PhraseReader(NameEnds):
         """Phrases by the token at which they begin: several rules ask for the same one."""
         self._depth = 0
         self._runs: dict[int, tuple[Opening, list[str], int]] = {}
-        self._is_in_capitals = 4 * sum(raw[0].isupper() for raw in tokens.raw) > 3 * len(tokens.raw)
 
     def read(self, at: int) -> tuple[Phrase | None, int]:
         """Return the phrase that begins at a token, or None, and the index after it."""
@@ -175,6 +178,8 @@ class PhraseReader(NameEnds):
         words = [word for word in words if not is_adverb(word)]
         if self.begins_with_verb(words, opening):
             words = words[1:]
+        if words and self.is_name_in_s(words, opening, after):
+            return None, after
         if self.tokens.at(after) == "of" and words:
             return self._read_of(words, opening, after)
         return self._phrase_of(words, opening), after
@@ -265,7 +270,7 @@ class PhraseReader(NameEnds):
     def _name_at(self, at: int) -> int:
         """Return the number of words of a name such as `Golden Gate Bridge`, if there are several."""
         end = at
-        if self._is_in_capitals or self.tokens.at(at) in COLOURS or self.tokens.at(at) in SURFACES:
+        if self.is_in_capitals or self.tokens.at(at) in COLOURS or self.tokens.at(at) in SURFACES:
             return 0  # the name of a thing that begins with a colour promises that colour
         while end < len(self.tokens.raw) and self._is_capitalised(end):
             end += 1
@@ -361,14 +366,12 @@ class PhraseReader(NameEnds):
         if inner is None or is_unnamed or " of " in inner.thing.name:
             return self._phrase_of(words, opening), after
         thing = inner.thing
-        if thing.name == "eyeglasses":  # `a tray of glasses`
-            thing, inner = replace(thing, name="glass", count=3), replace(inner, is_plural=True)
         has_article = self.tokens.at(after + 1) in {"a", "an"}
         is_own = has_article or inner.is_plural or plural(thing.name) == thing.name
         # `a bowl of green pears` is no green bowl
         kept = [word for word in thing.attributes if is_own or not (colour_of(word) or surface_of(word))]
         named = [*kept, plural(thing.name) if inner.is_plural else thing.name]
-        article = [self.tokens.at(after + 1)] if has_article else []
+        article = [self.tokens.at(after + 1)] if has_article or self.tokens.at(after + 1) == "the" else []
         is_counted = inner.stated is not None and not has_article
         if is_counted or len(named) > 2:
             return self._phrase_of(words, opening), after
@@ -424,8 +427,8 @@ class PhraseReader(NameEnds):
             return None
         head = head_words[-1]
         is_rimmed = not _SPECTACLES.isdisjoint(head_words)
-        is_worn = all(is_owner(word) or word in _SPECTACLES for word in nouns) and (is_rimmed or opening.count is None)
-        if head == "glasses" and is_worn and of is None:
+        is_plain = all(is_owner(word) or word in _SPECTACLES for word in nouns)
+        if head == "glasses" and of is None and is_plain and (is_rimmed or self.is_worn(opening)):
             head = "eyeglasses"
         if head in {"reading glasses", "safety glasses"}:
             head = f"{head.split()[0]} eyeglasses"
@@ -439,6 +442,6 @@ class PhraseReader(NameEnds):
         if count is None:
             thing = Thing(name, 3 if is_group else 1, False, tuple(attributes))
         else:
-            is_stated = count > 1 or (count == 1 and not is_one_of_more)
+            is_stated = count > 1 or (count == 1 and not is_one_of_more and not is_substance(name))
             thing = Thing(name, abs(count), is_stated, tuple(attributes))
         return Phrase(thing, opening.is_definite, is_group or abs(count or 1) > 1, count)

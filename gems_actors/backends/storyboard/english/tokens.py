@@ -51,6 +51,11 @@ class Tokens:
     def __post_init__(self) -> None:
         self.is_used = [False] * len(self.words)
 
+    @property
+    def is_in_capitals(self) -> bool:
+        """Whether most words begin with a capital letter, as in a title, so that it does not tell a name."""
+        return 4 * sum(raw[0].isupper() for raw in self.raw) > 3 * len(self.raw)
+
     def use(self, start: int, end: int) -> None:
         """Note that the words from `start` up to `end` are understood."""
         for at in range(start, min(end, len(self.words))):
