@@ -10,8 +10,11 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from gems_actors.backends.storyboard.english.kinds import ANIMATE, is_uncounted
+from gems_actors.backends.storyboard.english.styles import COUNTED_MEDIA, VIEWS
 from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import COMPARATIVES, PARTICLES
+from gems_actors.backends.storyboard.english.wording import cased
 from gems_actors.backends.storyboard.scene import Claim, RelationKind, Scene, is_negative
 from gems_actors.backends.storyboard.words import (
     LONGEST_PLACE,
@@ -31,57 +34,80 @@ from protocol.limits import MAX_CLAIM_CHARS, MAX_NAME_CHARS
 
 _POSITION_PHRASES: Final = {"left of": "to the left of", "right of": "to the right of"}
 _ARTICLES: Final = frozenset({"a", "an", "any", "some", "the"})
+_NAME = r"(?-i:[A-Z])[\w'.&-]*(?: (?:of|the|de|la|du|del|von|van|\d+|(?-i:[A-Z])[\w'.&-]*))*"
+"""A name with capital letters, which needs no article."""
+_SUBJECT = r"(?:the |(?=(?:some|any|every|no)(?:one|body)'s )|(?=(?-i:[A-Z])))"
+_STATED = rf"(?:the |(?=(?:some|any|every|no)(?:one|body)'s )|(?={_NAME} (?:is|are|has|have) ))"
+_SHOWS_NAME = re.compile(rf"(?:does )?the image shows? (?:the )?({_NAME})", re.IGNORECASE)
+_HAS = re.compile(rf"(?:do|does) {_SUBJECT}(.+?) have (.+)|{_STATED}(.+?) (?:has|have) (.+)", re.IGNORECASE)
+_IS = re.compile(rf"(?:is|are) {_SUBJECT}(.+)|{_STATED}(.+? (?:is|are) .+)", re.IGNORECASE)
+_PICTURES: Final = frozenset({"image", "picture", "photo", "scene"})
+_HUNDREDS: Final = frozenset({"hundred", "thousand", "million"})
+_VOWEL: Final = re.compile(
+    r"(?!uni(?!n|m)|u[bfkrst][aeiou]|eu|ewe|one\b|once\b)[aeiou]|hour|honest|honou?r|heir|8|1[18](?!\d)"
+)
+"""Words that are spoken with a vowel at first; `unicorn` and `one` are not."""
 _SHOWN: Final = "shown"
 """Stands before a predicate of several words, such as `shown cut in half`, so that its subject is told from it."""
 
 
 def ask(claim: Claim, scene: Scene) -> str:
-    """Return a claim as a yes/no question, with plurals as in the scene."""
-    name = _named(claim.subject, scene)
-    verb = "Are" if _is_plural(claim.subject, scene) else "Is"
+    """Return a claim as a yes/no question, with plurals as in the scene and capital letters as in its prompt."""
+    is_plural = _is_plural(claim.subject, scene)
+    verb = "Are" if is_plural else "Is"
     match claim:
+        case Claim(kind="object") if _is_proper(claim.subject, scene):
+            return f"Does the image show {_the(claim.subject, scene)}?"
         case Claim(kind="object"):
-            article = "any" if verb == "Are" else _article(name)
-            return f"{verb} there {article} {name} in the image?"
+            return f"{verb} there {_some(claim.subject, scene, 'any')} in the image?"
         case Claim(kind="count", value="0"):
-            return f"Is the image free of {plural(claim.subject)}?"
+            return f"Is the image free of {_all(claim.subject)}?"
         case Claim(kind="count"):
-            return f"{_be(claim.value).capitalize()} there exactly {_counted(claim)} in the image?"
+            return f"{_be(claim.value).capitalize()} there exactly {_counted(claim, scene)} in the image?"
         case Claim(kind="text"):
             return f'Does the image show the text "{claim.value}"?'
         case Claim(kind="style"):
-            return f"Is the style of the image {claim.value}?"
+            picture = _kind_of_picture(claim.value)
+            return f"Is the image {picture}?" if picture else f"Is the style of the image {claim.value}?"
         case Claim(kind="other", subject=""):
             return f"Is the scene set {claim.value}?"
         case Claim(kind="other"):
             label, _, number = claim.value.partition("=")
             return f"Does the {claim.subject} show {label} as {number}?"
+        case Claim(kind="position", value="with", objects=(part,)) if not _accompanies(claim.subject, part):
+            has = "Do" if is_plural else "Does"
+            return f"{has} {_the(claim.subject, scene)} have {_some(part, scene)}?"
         case _:
-            return f"{verb} the {name} {_predicate(claim, scene)}?"
+            return f"{verb} {_the(claim.subject, scene)} {_predicate(claim, scene)}?"
 
 
 def state(claim: Claim, scene: Scene) -> str:
     """Return a claim as a clause that states it."""
-    name = _named(claim.subject, scene)
-    verb = "are" if _is_plural(claim.subject, scene) else "is"
+    is_plural = _is_plural(claim.subject, scene)
+    verb = "are" if is_plural else "is"
     match claim:
+        case Claim(kind="object") if _is_proper(claim.subject, scene):
+            return f"the image shows {_the(claim.subject, scene)}"
         case Claim(kind="object"):
-            return f"there {verb} {'some' if verb == 'are' else _article(name)} {name}"
+            return f"there {verb} {_some(claim.subject, scene, 'some')}"
         case Claim(kind="count", value="0"):
-            return f"the image is free of {plural(claim.subject)}"
+            return f"the image is free of {_all(claim.subject)}"
         case Claim(kind="count"):
-            return f"there {_be(claim.value)} exactly {_counted(claim)}"
+            return f"there {_be(claim.value)} exactly {_counted(claim, scene)}"
         case Claim(kind="text"):
             return f'the image shows the text "{claim.value}"'
         case Claim(kind="style"):
-            return f"the style of the image is {claim.value}"
+            picture = _kind_of_picture(claim.value)
+            return f"the image is {picture}" if picture else f"the style of the image is {claim.value}"
         case Claim(kind="other", subject=""):
             return f"the scene is set {claim.value}"
         case Claim(kind="other"):
             label, _, number = claim.value.partition("=")
             return f"the {claim.subject} shows {label} as {number}"
+        case Claim(kind="position", value="with", objects=(part,)) if not _accompanies(claim.subject, part):
+            return f"{_the(claim.subject, scene)} {'have' if is_plural else 'has'} {_some(part, scene)}"
         case _:
-            return f"the {name} {verb} {_predicate(claim, scene)}"
+            return f"{_the(claim.subject, scene)} {verb} {_predicate(claim, scene)}"
 
 
 def ask_about(words: str) -> str:
@@ -120,10 +146,13 @@ def parse_claim(sentence: str) -> Claim | None:
     """Return the claim of a question or a clause; None if its form is not known."""
     if quoted := re.search(r'\btext\b[^"]*"(.*)"', sentence, re.DOTALL):
         return Claim("text", value=quoted[1])
-    text = re.sub(r"\s+", " ", sentence.strip().rstrip("?.! ")).lower()
-    text = re.sub(r" (?:visible )?in (?:the|this) (?:image|picture|photo)$", "", text)
+    written = re.sub(r"\s+", " ", sentence.strip().rstrip("?.! ")).replace("’", "'")
+    written = re.sub(r" (?:visible )?in (?:the|this) (?:image|picture|photo)$", "", written, flags=re.IGNORECASE)
+    text = written.lower()
     if style := re.fullmatch(r"(?:is )?the style of the image (?:is )?(.+)", text):
         return Claim("style", value=style[1])
+    if picture := re.fullmatch(r"(?:is )?the image (?:is )?an? (.+)", text):
+        return Claim("style", value=_style_of(picture[1]))
     if setting := re.fullmatch(r"(?:is )?the scene (?:is )?set (.+)", text):
         return Claim("other", value=setting[1])
     if absence := re.fullmatch(r"(?:is )?the (?:image|picture) (?:is )?free of (.+)", text):
@@ -132,7 +161,11 @@ def parse_claim(sentence: str) -> Claim | None:
         return Claim("other", value[1], f"{value[2]}={value[3]}")
     if existence := re.fullmatch(r"(?:(?:is|are) there|there (?:is|are)) (.+)", text):
         return _parse_existence(existence[1])
-    if predicate := re.fullmatch(r"(?:(?:is|are) the (.+)|the (.+? (?:is|are) .+))", text):
+    if shown := _SHOWS_NAME.fullmatch(written):
+        return Claim("object", singular(shown[1].lower()))
+    if (having := _HAS.fullmatch(written)) and (having[1] or having[3]).lower() not in _PICTURES:
+        return Claim("position", _name(having[1] or having[3]), "with", (_name(having[2] or having[4]),))
+    if predicate := _IS.fullmatch(written):
         return _parse_predicate(predicate[1] or re.sub(r" (?:is|are) ", " ", predicate[2], count=1))
     return None
 
@@ -141,21 +174,22 @@ def _parse_existence(noun_phrase: str) -> Claim | None:
     words = [word for word in noun_phrase.split() if word != "exactly"]
     if len(words) > 1 and (number := number_of(words[0])) is not None:
         return Claim("count", singular(" ".join(words[1:])), str(number))
-    while words and words[0] in _ARTICLES:
-        words.pop(0)
-    return Claim("object", singular(" ".join(words))) if words else None
+    name = _name(" ".join(words))
+    return Claim("object", name) if name not in _ARTICLES | {""} else None
 
 
-def _parse_predicate(text: str) -> Claim | None:
+def _parse_predicate(written: str) -> Claim | None:
     """Read `cats to the left of the dog`, `cats chasing the dog`, `cats red` or `cat not black`."""
-    if between := re.fullmatch(r"(.+?) (?:in )?between the (.+) and the (.+)", text):
-        return Claim("position", singular(between[1]), "between", (singular(between[2]), singular(between[3])))
+    text = written.lower()
+    if between := re.fullmatch(r"(.+?) (?:in )?between (.+) and (.+)", text):
+        return Claim("position", _name(between[1]), "between", (_name(between[2]), _name(between[3])))
     words = text.split()
     for at, end, value, kind in _relations_in(words):
-        target = " ".join(words[end:])
-        if target.startswith(("the ", "a ", "an ", "any ")):
-            name = target.partition(" ")[2]
-            return Claim(kind, singular(" ".join(words[:at])), value, (singular(name),))
+        target = written.split()[end:]
+        is_named = bool(target) and (target[0].lower() in _ARTICLES or target[0][0].isupper() or _is_owner(target[0]))
+        is_bare = value == "without" and bool(target) and _SHOWN not in words[:at]
+        if is_named or is_bare:
+            return Claim(kind, singular(" ".join(words[:at])), value, (_name(" ".join(target)),))
     return _parse_property(words)
 
 
@@ -205,24 +239,96 @@ def _property(name: str, value: str) -> Claim:
 def _predicate(claim: Claim, scene: Scene) -> str:
     if not claim.objects:
         is_plain = " " not in claim.value or claim.value.startswith("not ")
-        return claim.value if is_plain else f"{_SHOWN} {claim.value}"
+        written = _spelling_of(claim.value, scene)[1]
+        return (written if written.istitle() else claim.value) if is_plain else f"{_SHOWN} {claim.value}"
     if is_negative(claim.value):
-        objects = " and ".join(f"{_article(name)} {name}" if name == singular(name) else name for name in claim.objects)
+        any_ = "" if claim.value == "without" else "any"
+        objects = " and ".join(_some(name, scene, any_, is_denied=True) for name in claim.objects)
     else:
-        objects = " and ".join(f"the {_named(name, scene)}" for name in claim.objects)
-    return f"{_POSITION_PHRASES.get(claim.value, claim.value)} {objects}"
+        objects = " and ".join(_the(name, scene) for name in claim.objects)
+    denial = "not " if claim.value.startswith("not ") else ""
+    place = claim.value.removeprefix("not ")
+    place = dict(scene.wording.places).get(place, _POSITION_PHRASES.get(place, place))
+    return f"{denial}{place} {objects}"
+
+
+def _accompanies(name: str, other: str) -> bool:
+    """Return whether both of two things are alive, so that one is with the other and does not have it."""
+    return all(each.partition(" of ")[0].split()[-1] in ANIMATE for each in (name, other))
+
+
+def _kind_of_picture(style: str) -> str:
+    """Return what a picture of a style is, such as `an oil painting`; empty for other styles, such as `anime`."""
+    if style in VIEWS:
+        style = f"{style} {VIEWS[style]}"
+    elif style.split()[-1] not in COUNTED_MEDIA and " ".join(style.split()[-2:]) not in COUNTED_MEDIA:
+        return ""
+    return f"{_article(style)} {style.replace('3d', '3D')}"
+
+
+def _style_of(picture: str) -> str:
+    look = picture.rpartition(" ")[0]
+    return look if look in VIEWS else picture
 
 
 def _is_plural(name: str, scene: Scene) -> bool:
     return scene.is_plural(name) or name.rpartition(" ")[2] in PLURAL_ONLY
 
 
-def _named(name: str, scene: Scene) -> str:
-    return plural(name) if scene.is_plural(name) else name
+def _is_proper(name: str, scene: Scene) -> bool:
+    """Return whether a name is a proper one, such as `Mount Fuji`, of which there is one in the world."""
+    return _spelling_of(name, scene)[0] != "a"
 
 
-def _counted(claim: Claim) -> str:
-    return f"{spell(int(claim.value))} {claim.subject if claim.value == '1' else plural(claim.subject)}"
+def _spelling_of(name: str, scene: Scene) -> tuple[str, str]:
+    return next(((article, spelled) for known, article, spelled in scene.wording.names if known == name), ("a", name))
+
+
+def _named(name: str, scene: Scene, *, is_plural: bool | None = None) -> str:
+    """Return a name in the plural if its thing is a group, with capital letters as in the prompt."""
+    is_group = scene.is_plural(name) if is_plural is None else is_plural
+    words, spelled = (plural(name) if is_group else name).split(), _spelling_of(name, scene)[1].split()
+    return re.sub(r"\b(reading|safety) eyeglasses$", r"\1 glasses", " ".join(map(cased, words, spelled)))
+
+
+def _the(name: str, scene: Scene) -> str:
+    """Return a name with its definite article, if it has one."""
+    named = _named(name, scene)
+    return named if _is_owner(name) or _spelling_of(name, scene)[0] == "" else f"the {named}"
+
+
+def _some(name: str, scene: Scene, article: str = "", *, is_denied: bool = False) -> str:
+    """Return a name with `a` or `an`, or with another article where there are several, or it is not counted."""
+    is_many = name in scene.wording.plurals if is_denied else scene.is_plural(name)
+    named = _named(name, scene, is_plural=is_many)
+    if _is_owner(name) or _is_proper(name, scene):
+        return _the(name, scene)
+    if is_many and name.split()[0] in _HUNDREDS and " of " in name:
+        return named
+    thing = scene.find_thing(name)
+    is_uncounted_here = is_uncounted(name) and not (thing is not None and thing.is_counted)
+    if is_many or is_uncounted_here or name.rpartition(" ")[2] in PLURAL_ONLY:
+        return f"{article} {named}".lstrip()
+    return f"{_article(named)} {named}"
+
+
+def _all(name: str) -> str:
+    return name if is_uncounted(name) else plural(name)
+
+
+def _is_owner(name: str) -> bool:
+    """Return whether a name begins with `someone's`, which takes no article."""
+    return re.match(r"(?:some|any|every|no)(?:one|body)'s\b", name) is not None
+
+
+def _name(words: str) -> str:
+    """Return the name of a thing, in the singular and without its article."""
+    name = re.sub(r"^(?:the|an?|any|some) (?=.)", "", words.lower())
+    return singular(re.sub(r"\b(reading|safety) glasses$", r"\1 eyeglasses", name))
+
+
+def _counted(claim: Claim, scene: Scene) -> str:
+    return f"{spell(int(claim.value))} {_named(claim.subject, scene, is_plural=claim.value != '1')}"
 
 
 def _be(count: str) -> str:
@@ -230,6 +336,9 @@ def _be(count: str) -> str:
 
 
 def _article(name: str) -> str:
-    if name.rpartition(" ")[2] in PLURAL_ONLY:
-        return "any"
-    return "an" if name[:1] in "aeiou" else "a"
+    """Return `a` or `an`, by the sound with which a name begins."""
+    first = re.split(r"[ -]", name)[0]
+    is_spelled = re.fullmatch(r".|[A-Z]{2,3}\d*|[B-DF-HJ-NP-TV-Z]+\d*", first)  # said by its letters, as in `x-ray`
+    if is_spelled and first.isascii():
+        return "an" if first[0].lower() in "aefhilmnorsx8" else "a"
+    return "an" if _VOWEL.match(first.lower()) else "a"

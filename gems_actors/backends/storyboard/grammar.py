@@ -17,6 +17,7 @@ from gems_actors.backends.storyboard.english.extraction import MAX_TEXTS, Found,
 from gems_actors.backends.storyboard.english.gates.counts import list_uncounted, without_uncertain_counts
 from gems_actors.backends.storyboard.english.prose.reader import MAX_PLAIN_SENTENCE, ProseReader, is_prose
 from gems_actors.backends.storyboard.english.tokens import is_broken, not_understood, tokenize
+from gems_actors.backends.storyboard.english.wording import wording_of
 from gems_actors.backends.storyboard.scene import Claim, Relation, Scene, Thing
 
 STRESS_OPENING: Final = "Make sure:"
@@ -61,12 +62,15 @@ def _parse_description(text: str) -> Scene:
     texts = tuple(found.texts)
     if not scene.things and not texts and text.strip() and not any(map(str.isalnum, text)):
         texts = (" ".join(text.split())[:40].replace('"', "'"),)
+    mentioned = [word for thing in scene.things for word in (thing.name, *thing.attributes)]
+    mentioned += [name for relation in scene.relations for name in relation.objects]
     return replace(
         scene,
         texts=texts,
         styles=tuple(found.styles),
         settings=tuple(found.settings),
         not_understood=not_understood(tokens, found.unread),
+        wording=wording_of(words, mentioned),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gems_actors.backends.storyboard.words import COLOURS, SURFACES, is_participle
@@ -87,6 +87,23 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True)
+class Wording:
+    """How a prompt says what its claims name, so that questions say it in the same way."""
+
+    names: tuple[tuple[str, str, str], ...] = ()
+    """Names with capital letters: the name, its article (`a` for any common noun), and how it is written, such as
+    `golden gate bridge`, `the` and `Golden Gate Bridge`."""
+    plurals: frozenset[str] = frozenset()
+    """Names that the prompt has only in the plural."""
+    places: tuple[tuple[str, str], ...] = ()
+    """Places under a shorter name: `on` for `on top of`."""
+
+    def joined(self, other: Wording) -> Wording:
+        """Return the wording of two prompts."""
+        return Wording(self.names + other.names, self.plurals | other.plurals, self.places + other.places)
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """Everything a prompt asks for."""
 
@@ -104,6 +121,7 @@ class Scene:
     """Words of the prompt from which no claim follows."""
     stress: tuple[tuple[Claim, int], ...] = ()
     """Emphasis on claims: 1 for a clause that states it, one more for each exclamation mark."""
+    wording: Wording = field(default=Wording(), compare=False)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -192,6 +192,7 @@ def _with(found: Instruction, more: Scene, is_addition: object = None) -> Instru
         totals=(*scene.totals, *more.totals),
         absent=tuple(dict.fromkeys([*scene.absent, *more.absent])),
         not_understood=(*scene.not_understood, *more.not_understood),
+        wording=scene.wording.joined(more.wording),
     )
     names = frozenset(thing.name for thing in more.things) if is_addition else frozenset()
     return replace(found, scene=scene, added=found.added | names)

@@ -26,6 +26,21 @@ _MEDIA: Final = _listed(
     collage, claymation, origami, doodle, portrait, logo, icon, render, mural, fresco, etching"""
 )
 """Kinds of pictures."""
+COUNTED_MEDIA: Final = frozenset(
+    _listed("""painting, drawing, sketch, illustration, portrait, photo, photograph, snapshot, render, rendering, print,
+    engraving, woodcut, etching, mosaic, collage, doodle, mural, fresco, logo, icon, strip, close-up, still life,
+    flat lay, double exposure, long exposure, stained glass window""")
+)
+"""Last words of kinds of pictures of which a picture is one: `an oil painting`, not `a pixel art`."""
+VIEWS: Final = {
+    "aerial": "view",
+    "bird's eye": "view",
+    "bird's-eye": "view",
+    "wide-angle": "shot",
+    "wide angle": "shot",
+    "macro": "shot",
+}
+"""Looks that are no style, and what a picture that has them is: `an aerial view`."""
 _PLAIN_MEDIA: Final = _listed("photograph, photo, picture, image, shot, view, scene, snapshot, rendering")
 """Kinds of pictures that say nothing about the style."""
 _GENERAL_MEDIA: Final = _listed("painting, drawing, illustration, sketch, render")

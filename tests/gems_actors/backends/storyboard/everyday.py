@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gems_actors.backends.storyboard.claims import parse_claim
 from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.scene import Claim, claims_of
 from gems_actors.backends.storyboard.words import colour_of, number_of, place_name, surface_of
@@ -49,6 +50,13 @@ def rows_of(table: str) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
 def found_in(prompt: str) -> list[tuple[str, ...]]:
     """Return the requirements that the grammar finds, in the form of the tables."""
     return [_key_of(claim) for claim in claims_of(parse_scene(prompt))]
+
+
+def asks(prompt: str, question: str) -> bool:
+    """Return whether a prompt leads to the claim of a question, however it is worded."""
+    claim = parse_claim(question)
+    assert claim is not None, question
+    return claim in claims_of(parse_scene(prompt))
 
 
 def score(table: str) -> Score:

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gems_actors.backends.storyboard.claims import ask
 from gems_actors.backends.storyboard.grammar import parse_scene
-from gems_actors.backends.storyboard.scene import claims_of
-from tests.gems_actors.backends.storyboard.everyday import TABLES
-
-
-def questions_of(prompt: str) -> list[str]:
-    scene = parse_scene(prompt)
-    return [ask(claim, scene) for claim in claims_of(scene)]
+from tests.gems_actors.backends.storyboard.everyday import TABLES, asks
 
 
 def read_cases() -> dict[str, tuple[str, str]]:
@@ -24,7 +17,7 @@ def read_cases() -> dict[str, tuple[str, str]]:
 
 @pytest.mark.parametrize(("prompt", "not_asked"), read_cases().values(), ids=read_cases().keys())
 def test_nothing_is_asked_that_the_prompt_does_not_say(prompt: str, not_asked: str) -> None:
-    assert not_asked not in questions_of(prompt)
+    assert not asks(prompt, not_asked)
 
 
 @pytest.mark.parametrize(
@@ -80,32 +73,32 @@ def test_what_is_passed_by_is_listed(prompt: str, listed: str) -> None:
         ("a birdcage with its door open", "Is the door open?"),
         ("a monk sweeping leaves, his robe orange", "Is the robe orange?"),
         ("a boy with his arms crossed", "Are the arms crossed?"),
-        ("an ostrich with its head in the sand", "Is the head inside the sand?"),
+        ("an ostrich with its head in the sand", "Is the head in the sand?"),
         ("the younger woman's hand", "Is there a younger woman's hand in the image?"),
         ("the grandmother's glasses", "Are there any grandmother's eyeglasses in the image?"),
         ("a castle made of ice cream", "Is the castle shown made of ice cream?"),
         ("earbuds in their charging case", "Is there a charging case in the image?"),
         ("a warning label", "Is there a warning label in the image?"),
-        ("a guitar case on the floor contains four coins", "Is the guitar case with the coins?"),
+        ("a guitar case on the floor contains four coins", "Does the guitar case have coins?"),
         ("a bear dressed in a tuxedo riding a horse", "Is the bear riding the horse?"),
         ("a waiter balancing plates on one arm", "Are the plates on the arm?"),
-        ("a ladder on wheels", "Is the ladder with the wheels?"),
+        ("a ladder on wheels", "Does the ladder have wheels?"),
         ("a skull and wilting tulips", "Are the tulips wilting?"),
         ("two of the three doors are open", "Are there exactly two open doors in the image?"),
         ("a room with no furniture except a chair", "Is there a chair in the image?"),
         ("an empty street with nobody in sight", "Is the image free of people?"),
         ("a young man facing an older man", "Is the young man facing the older man?"),
-        ("a fishing boat, and a gull on the boat", "Is the gull on top of the fishing boat?"),
+        ("a fishing boat, and a gull on the boat", "Is the gull on the fishing boat?"),
         ("a poster announcing THE NIGHT OWLS", 'Does the image show the text "THE NIGHT OWLS"?'),
         ("a label that reads 100% WOOL", 'Does the image show the text "100% WOOL"?'),
         ("a neon sign saying open all day above a diner", 'Does the image show the text "open all day"?'),
-        ("still life with pears", "Is the style of the image still life?"),
-        ("an elephant standing on a stool in a circus", "Is the elephant inside the circus?"),
+        ("still life with pears", "Is the image a still life?"),
+        ("an elephant standing on a stool in a circus", "Is the elephant in the circus?"),
         ("a bulldog in a bathrobe reading a tablet", "Is the bulldog reading the tablet?"),
         ("a menu that says Soup of the Day", 'Does the image show the text "Soup of the Day"?'),
         ("two lighthouses", "Are there exactly two lighthouses in the image?"),
         ("a clock showing twenty minutes to four", "Is the clock shown showing 3:40?"),
-        ("ramen topped with half an egg, three slices of pork and no seaweed", "Is the image free of seaweeds?"),
+        ("ramen topped with half an egg, three slices of pork and no seaweed", "Is the image free of seaweed?"),
         ("a bowl of green pears", "Is there a bowl of green pears in the image?"),
         ("a pair of tortoiseshell glasses", "Are there any tortoiseshell eyeglasses in the image?"),
         ("a pair of wine glasses", "Are there exactly two wine glasses in the image?"),
@@ -118,22 +111,22 @@ def test_what_is_passed_by_is_listed(prompt: str, listed: str) -> None:
         ("a pile of laundry", "Is there a pile of laundry in the image?"),
         ("two water towers", "Are there any water towers in the image?"),
         ("an energy drink can on a desk", "Is there an energy drink can in the image?"),
-        ("a waiter carrying a tray with three glasses", "Is the tray with the glasses?"),
+        ("a waiter carrying a tray with three glasses", "Does the tray have glasses?"),
         ("twenty-five candles", "Are there exactly 25 candles in the image?"),
         ("no trees, buildings or cars in sight", "Is the image free of buildings?"),
         ("a penguin couple walking hand in hand on the ice", "Is the penguin couple walking on the ice?"),
         ("a waiter dropping a tray of glasses", "Is there a tray of glasses in the image?"),
         ("a fishing rod, hiking boots and a sleeping bag", "Are there any hiking boots in the image?"),
-        ("children playing soccer in a park", "Are the children inside the park?"),
-        ("a man reading a book in a tent", "Is the man inside the tent?"),
+        ("children playing soccer in a park", "Are the children in the park?"),
+        ("a man reading a book in a tent", "Is the man in the tent?"),
         ("a woman feeding ducks by a pond", "Is the woman by the pond?"),
         ("a man eating noodles at a table", "Is the man at the table?"),
         ("a spider with eight legs on a leaf", "Are there exactly eight legs in the image?"),
         ("a snowman with a carrot nose", "Is there exactly one carrot nose in the image?"),
-        ("a queen in a crown and a jester without shoes", "Is the jester without a shoe?"),
+        ("a queen in a crown and a jester without shoes", "Is the jester without shoes?"),
         ("a slightly rusty bike", "Is there a bike in the image?"),
-        ("more than two cats on a sofa", "Are the cats on top of the sofa?"),
+        ("more than two cats on a sofa", "Are the cats on the sofa?"),
     ],
 )
 def test_more_of_plain_english_is_understood(prompt: str, asked: str) -> None:
-    assert asked in questions_of(prompt)
+    assert asks(prompt, asked)

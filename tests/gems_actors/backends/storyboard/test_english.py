@@ -11,7 +11,7 @@ from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.models import judge_question
 from gems_actors.backends.storyboard.reading import look
 from gems_actors.backends.storyboard.scene import claims_of
-from tests.gems_actors.backends.storyboard.everyday import found_in, rows_of, score
+from tests.gems_actors.backends.storyboard.everyday import asks, found_in, rows_of, score
 from tests.gems_actors.backends.storyboard.pictures import draw_without_errors
 
 PROSE = (
@@ -67,23 +67,23 @@ def test_claims_of_everyday_prompts_survive_as_questions_and_as_clauses(table: s
         ("a skier with poles, a dog has none", "Is there a dog in the image?", "Is there a none in the image?"),
         ("houses, with no cars in sight", "Is the image free of cars?", "Are the houses without a car?"),
         ("a man in a boat playing chess", "Is the man playing the chess?", "Is the boat playing the chess?"),
-        ("a plate with salmon rolls", "Is the plate with the salmon rolls?", "Is the plate rolling?"),
+        ("a plate with salmon rolls", "Does the plate have salmon rolls?", "Is the plate rolling?"),
         ("kids building a fort on a hill", "Are the kids building the fort?", "Is the fort on top of the hill?"),
-        ("the Golden Gate Bridge", "Is there a golden gate bridge in the image?", "Is the gate bridge gold?"),
+        ("the Golden Gate Bridge", "Does the image show the Golden Gate Bridge?", "Is the gate bridge gold?"),
         ("a cat, but no dogs", "Is the image free of dogs?", "Is the cat without a dog?"),
-        ("a box with a hat on it", "Is the hat on top of the box?", "Is the box on top of the hat?"),
+        ("a box with a hat on it", "Is the hat on the box?", "Is the box on top of the hat?"),
         ("an apple is smaller than a pear", "Is the apple smaller than the pear?", "Is the apple smaller?"),
         ("a cat instead of a dog", "Is the image free of dogs?", "Is there a dog in the image?"),
-        ("the cat is not on the sofa", "Is the cat not on top of a sofa?", "Is the cat on top of the sofa?"),
+        ("the cat is not on the sofa", "Is the cat not on a sofa?", "Is the cat on top of the sofa?"),
         ("a car that isn't red", "Is the car not red?", "Is the car red?"),
-        ("a wall with no text", "Is the image free of texts?", "Is there a text in the image?"),
+        ("a wall with no text", "Is the image free of text?", "Is there a text in the image?"),
         ("a mouse larger than a cat", "Is the mouse larger than the cat?", "Is the mouse larger?"),
         ("a city at night, anime style", "Is the scene set at night?", "Is there a night in the image?"),
         ("a light blue car", "Is the car blue?", "Is the car light?"),
         ("a man in a suit sits on a chair", "Is the man sitting on the chair?", "Is the suit sitting on the chair?"),
         ("the cat on the mat is black", "Is the cat black?", "Is the mat black?"),
         ("a cat sits on a mat, the mood is calm", "Is the cat sitting on the mat?", "Is the cat calm?"),
-        ("a squirrel with a nut in its paws", "Is the nut inside the paws?", "Is the squirrel inside the paws?"),
+        ("a squirrel with a nut in its paws", "Is the nut in the paws?", "Is the squirrel inside the paws?"),
         ("a hand sprinkles sugar", "Is there a hand in the image?", "Is there a hand sprinkle in the image?"),
         ("a bird trying to attract a mate", "Is there a bird in the image?", "Is there an attract in the image?"),
         ("a car in electric blue", "Is there a car in the image?", "Is there a blue in the image?"),
@@ -99,17 +99,16 @@ def test_claims_of_everyday_prompts_survive_as_questions_and_as_clauses(table: s
             "Is there a tall woman in the image?",
             "Is there a tall dress in the image?",
         ),
-        ("a man without glasses", "Is the man without any eyeglasses?", "Are there any eyeglasses in the image?"),
+        ("a man without glasses", "Is the man without eyeglasses?", "Are there any eyeglasses in the image?"),
         ("a robot that has lost its left arm", "Is there a robot in the image?", "Is there a lost in the image?"),
         ("a window looking out onto a city", "Is there a city in the image?", "Is the window on top of the city?"),
         ("freedom in a red poster", "Is the poster red?", "Is there a freedom in the image?"),
-        ("an illustration of machine learning", "Is the style of the image illustration?", "Is the machine learning?"),
+        ("an illustration of machine learning", "Is the image an illustration?", "Is the machine learning?"),
     ],
 )
 def test_a_prompt_asks_what_it_says(prompt: str, asked: str, not_asked: str) -> None:
-    questions = questions_of(prompt)
-    assert asked in questions
-    assert not_asked not in questions
+    assert asks(prompt, asked)
+    assert not asks(prompt, not_asked)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from gems_actors.backends.storyboard.claims import ask, parse_claim, state
 from gems_actors.backends.storyboard.grammar import parse_scene
 from gems_actors.backends.storyboard.scene import claims_of
+from tests.gems_actors.backends.storyboard.everyday import asks
 
 OPENING = (
     "In a quiet harbor, a wooden boat lies on the sand, and the light of the morning falls softly over everything that "
@@ -34,7 +35,7 @@ def test_a_paragraph_asks_for_what_it_plainly_names_and_for_nothing_else() -> No
         "Is the lighthouse old?",
         "Is there a door in the image?",
         "Is the door red?",
-        "Is the lighthouse with the door?",
+        "Does the lighthouse have a door?",
         "Is there a cliff in the image?",
         "Is the cliff rocky?",
         "Is the lighthouse standing on the cliff?",
@@ -74,7 +75,7 @@ def test_claims_of_prose_survive_as_questions_and_as_clauses() -> None:
         ("A dog is sleeping.", "Is the dog sleeping?"),
         ("Three kites float in the sky.", "Are there exactly three kites in the image?"),
         ("Nearby, a woman in a coat and a red hat waves.", "Is there a woman in the image?"),
-        ("A rusted Ferris wheel turns.", "Is there a ferris wheel in the image?"),
+        ("A rusted Ferris wheel turns.", "Is there a Ferris wheel in the image?"),
         ("The flag bears no symbols or text.", "Is there a flag in the image?"),
         ("A shield bears three stars.", "Is the shield bearing the stars?"),
         ("A penguin wearing a bow tie and a monocle sits at a desk.", "Is the penguin wearing the monocle?"),
@@ -87,7 +88,7 @@ def test_claims_of_prose_survive_as_questions_and_as_clauses() -> None:
     ],
 )
 def test_a_plain_sentence_of_prose_is_understood(sentence: str, asked: str) -> None:
-    assert asked in questions_of(OPENING + sentence)
+    assert asks(OPENING + sentence, asked)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_what_prose_does_not_plainly_say_is_no_thing(sentence: str, noun: str) -
     ],
 )
 def test_what_prose_leaves_open_is_not_asked(sentence: str, not_asked: str) -> None:
-    assert not_asked not in questions_of(OPENING + sentence)
+    assert not asks(OPENING + sentence, not_asked)
 
 
 @pytest.mark.parametrize(
@@ -196,8 +197,8 @@ def test_what_prose_leaves_open_is_not_asked(sentence: str, not_asked: str) -> N
     ],
 )
 def test_a_short_prompt_that_is_understood_in_part_is_read_as_prose(prompt: str, kept: str, not_asked: str) -> None:
-    assert kept in questions_of(prompt)
-    assert not_asked not in questions_of(prompt)
+    assert asks(prompt, kept)
+    assert not asks(prompt, not_asked)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_a_short_prompt_that_is_understood_in_part_is_read_as_prose(prompt: str,
         ("a candelabra, medieval-style lamp", None, "Is the style of the image medieval?"),
         ("A pencil, a ruler and an eraser", "Is there a pencil in the image?", "Is the style of the image pencil?"),
         ("a poster in minimal, clear type", None, "Is the style of the image minimal?"),
-        ("an outfit with LED lights", "Are there any led lights in the image?", "Are the lights led?"),
+        ("an outfit with LED lights", "Are there any LED lights in the image?", "Are the lights led?"),
         ("a lane when crickets have begun chirping", None, "Is there a begun in the image?"),
         ("a cat, a dog and a horse, the smallest animal on the left", None, "Is there an animal in the image?"),
         ("A cat. The style evokes the sea.", None, "Is the style of the image the?"),
@@ -218,9 +219,8 @@ def test_a_short_prompt_that_is_understood_in_part_is_read_as_prose(prompt: str,
 def test_quotation_marks_styles_and_participles_are_taken_at_their_word(
     prompt: str, asked: str | None, not_asked: str | None
 ) -> None:
-    questions = questions_of(prompt)
-    assert asked is None or asked in questions
-    assert not_asked not in questions
+    assert asked is None or asks(prompt, asked)
+    assert not_asked is None or not asks(prompt, not_asked)
 
 
 def test_an_article_counts_nothing_in_a_long_prompt() -> None:
@@ -233,7 +233,7 @@ def test_an_article_counts_nothing_in_a_long_prompt() -> None:
 
 def test_a_long_list_of_short_phrases_is_no_prose() -> None:
     prompt = ", ".join(f"a {colour} ball on a chair" for colour in ("red", "blue", "green", "black", "white"))
-    assert "Is the red ball on top of the chair?" in questions_of(prompt)
+    assert "Is the red ball on the chair?" in questions_of(prompt)
 
 
 def test_a_sentence_with_further_parts_is_prose_although_these_are_short() -> None:

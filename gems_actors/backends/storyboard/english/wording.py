@@ -1,0 +1,69 @@
+"""Tells how a prompt writes the names of things: capital letters, articles and plurals, for questions about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from gems_actors.backends.storyboard.english.kinds import ANIMATE, is_uncounted
+from gems_actors.backends.storyboard.english.naming import is_known_noun
+from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
+from gems_actors.backends.storyboard.english.tokens import Tokens
+from gems_actors.backends.storyboard.english.vocabulary import DETERMINERS, LOOSE_COUNTS, attribute_of
+from gems_actors.backends.storyboard.scene import Wording
+from gems_actors.backends.storyboard.words import number_of, plural, singular
+
+_SMALL: Final = frozenset(("of", "the", "de", "la", "du", "del", "von", "van"))
+"""Words within names that have no capital letter."""
+_SHORT: Final = {"on top of": ("on", {"top", "atop"}), "inside": ("in", {"inside", "within"})}
+"""Places with a shorter name, and the words of a prompt that ask for the longer one."""
+
+
+def wording_of(tokens: Tokens, names: Iterable[str]) -> Wording:
+    """Return how a prompt writes these names."""
+    known = dict.fromkeys(names)
+    written = () if tokens.is_in_capitals else tuple(_written(tokens, name) for name in known)
+    said = set(tokens.words)
+    return Wording(
+        tuple(item for item in written if item is not None),
+        frozenset(name for name in known if plural(name).split()[-1] in said and name.split()[-1] not in said),
+        tuple((place, short) for place, (short, long) in _SHORT.items() if said.isdisjoint(long)),
+    )
+
+
+def _written(tokens: Tokens, name: str) -> tuple[str, str, str] | None:
+    """Return a name with its article, as the prompt first writes it; None without capital letters."""
+    words = name.split()
+    for at in range(len(tokens.words) - len(words) + 1):
+        found = tokens.words[at : at + len(words)]
+        if all(word in {token, singular(token)} for word, token in zip(words, found, strict=True)):
+            return _written_at(tokens, at, words)
+    return None
+
+
+def _written_at(tokens: Tokens, at: int, words: list[str]) -> tuple[str, str, str] | None:
+    raw = [item.replace("’", "'") for item in tokens.raw[at : at + len(words)]]
+    is_whole = all(item[0].isupper() or word in _SMALL for item, word in zip(raw, words, strict=True))
+    is_proper = is_whole and (len(words) > 1 or not _is_common(words[0]))
+    if (at == 0 or tokens.at(at - 1) in {".", ";"}) and not is_proper and raw[0][1:] == raw[0][1:].lower():
+        raw[0] = raw[0].lower()  # a capital letter that only begins the sentence
+    spelled = " ".join(map(cased, words, raw))
+    if spelled == " ".join(words):
+        return None
+    is_several = tokens.words[at : at + len(words)] != words
+    before = tokens.at(at - 1)
+    is_counted = before in DETERMINERS or before in LOOSE_COUNTS or number_of(before) is not None
+    is_of_kind = is_several or words[-1] in ANIMATE or attribute_of(before) is not None  # `Golden Retriever`
+    article = "a" if not is_proper else "the" if before == "the" else "a" if is_counted or is_of_kind else ""
+    return " ".join(words), article, spelled
+
+
+def _is_common(word: str) -> bool:
+    return is_known_noun(word) or is_concrete(word) or is_uncounted(word) or attribute_of(word) is not None
+
+
+def cased(word: str, written: str) -> str:
+    """Return a word in lower case, or its plural, with the capital letters with which it is written."""
+    if written.lower() == word[: len(written)]:
+        return written + word[len(written) :]
+    return written[0] + word[1:]
