@@ -26,6 +26,7 @@ from gems_actors.backends.storyboard.english.verbs import (
 )
 from gems_actors.backends.storyboard.english.vocabulary import (
     BREAKERS,
+    CLASSIFYING,
     COMPARATIVES,
     COMPOUNDS,
     CONJUNCTIONS,
@@ -418,7 +419,8 @@ class PhraseReader(NameEnds):
                 continue
             if not nouns and (word in FILLERS or is_superlative(word) or is_shade(word, following)):
                 continue
-            attribute = attribute_of(word) if not nouns else None
+            is_kind = word in CLASSIFYING and attribute_of(following) is None  # `an electric guitar`
+            attribute = attribute_of(word) if not (nouns or is_kind) else None
             if attribute is None:
                 nouns.append(word)
             elif attribute not in attributes:

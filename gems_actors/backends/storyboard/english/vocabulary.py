@@ -98,9 +98,18 @@ COMPOUNDS: Final = word_set(
     "stained-glass marching-band high-street high-seas high-sea high-school high-chair high-rise wine-glass "
     "reading-glasses magnifying-glass safety-glasses jumping-spider flying-fox flying-fish flying-squirrel "
     "praying-mantis climbing-rose weeping-willow mourning-dove whooping-crane spitting-cobra hunting-dog sniffing-dog "
-    "racing-pigeon singing-bowl crossing-guard climbing-frame climbing-wall climbing-plant periodic-table"
+    "racing-pigeon singing-bowl crossing-guard climbing-frame climbing-wall climbing-plant periodic-table "
+    "grand-piano barred-owl snowy-owl horned-owl bald-eagle golden-eagle blue-whale spotted-hyena striped-bass "
+    "sticky-note soft-drink hot-chocolate hot-tub hot-sauce hot-spring cold-brew double-bass french-horn french-toast "
+    "french-bulldog french-press french-door french-window dry-cleaner top-hat red-onion red-cabbage "
+    "grilled-cheese mashed-potato wild-turkey high-top paper-clip metal-detector wood-stove wood-duck cotton-field "
+    "cotton-ball cotton-plant cotton-swab blue-cheese"
 )
 """Compound nouns that begin with what is otherwise an adjective, a material or a participle."""
+CLASSIFYING: Final = word_set(
+    "electric electrical acoustic solar lunar medical dental postal musical military naval nuclear"
+)
+"""Adjectives that say which kind of a thing their noun names, and nothing that can be seen of it."""
 VACUOUS: Final = word_set(
     "titled labeled labelled named called entitled designed created captured crafted depicted presented displayed "
     "positioned placed arranged located situated nearby visible present featured included glimpsed noticeable"
@@ -212,7 +221,7 @@ FILLERS: Final = word_set(
     "main normal special common actual certain"
 )
 """Adjectives that ask for nothing that can be checked by itself."""
-SHADES: Final = word_set("light dark deep bright pale vivid soft rich vibrant")
+SHADES: Final = word_set("light dark deep bright pale vivid soft rich vibrant electric")
 """Adjectives that before a colour say which shade of it."""
 PLURAL_MODIFIERS: Final = word_set(
     "sports arms clothes glasses goods women's men's children's savings news christmas always"
