@@ -26,6 +26,11 @@ _ANYWHERE: Final = (
     *(("visible",), ("present",), ("outside",), ("around",), ("in", "sight"), ("in", "view"), ("anywhere",)),
     *(("to", "be", "seen"), ("in", "the", "scene"), ("in", "the", "image"), ("in", "the", "picture")),
 )
+_PICTURES: Final = word_set("picture photo photograph painting illustration drawing artwork render composition")
+"""What `shows` at the beginning of a prompt names the picture itself; further on it may be a thing in the picture."""
+_DEPICTING: Final = word_set(
+    "depicts shows features captures portrays presents displays showcases illustrates contains"
+)
 _MAX_PLAIN_TOKENS: Final = 60
 MAX_PLAIN_SENTENCE: Final = 18
 _MAX_PLAIN_STRETCH: Final = 12
@@ -75,8 +80,20 @@ class ProseReader:
         start = 0
         for at, word in enumerate([*self.tokens.words, "."]):
             if word in {".", ";"}:
-                yield start, at
+                yield min(self._after_frame(start), at), at
                 start = at + 1
+
+    def _after_frame(self, start: int) -> int:
+        """Return the index after `the image depicts` at the beginning of a sentence, or else where that begins."""
+        at = start + (self.tokens.at(start) in {"the", "this", "a", "an"})
+        while attribute_of(self.tokens.at(at)) is not None:
+            at += 1
+        noun, verb = self.tokens.at(at), self.tokens.at(at + 1)
+        is_frame = noun in {"image", "scene"} or (start == 0 and noun in _PICTURES)
+        if not is_frame or verb not in _DEPICTING:
+            return start
+        self.tokens.use(start, at + 2)
+        return at + 2
 
     def _read_sentence(self, order: Order) -> None:
         for index, chunk in enumerate(order.chunks):
@@ -89,9 +106,20 @@ class ProseReader:
             if name and order.begins_clause(index):
                 predicates.read(index, name)
         for index in order.there:
-            before = order.chunks[index - 1]
-            if order.kind(index - 1) == "place" and not self.tokens.is_used[before.start]:
-                self.tokens.doubt(before.start, order.chunks[index].end)
+            if order.kind(index - 1) == "place" and not self.tokens.is_used[order.chunks[index - 1].start]:
+                self._doubt_place(order, index - 1)
+
+    def _doubt_place(self, order: Order, index: int) -> None:
+        """List a place that was not understood with the words before it, and without its object, which is asked."""
+        start, end = order.chunks[index].start, order.chunks[index].end
+        before = order.chunks[index - 1] if index else None
+        if before is not None and before.phrase is not None and self.tokens.is_used[before.end - 1]:
+            self.tokens.doubts.append(f"{before.phrase.thing.name} {self.tokens.phrase(start, end)} …")
+            return
+        while start > 0 and not self.tokens.is_used[start - 1] and self.tokens.at(start - 1) not in {",", ".", ";"}:
+            start -= 1
+        self.tokens.doubt(start, end)
+        self.tokens.doubts[-1] += " …"
 
     def _add(self, chunk: Chunk, phrase: Phrase) -> str | None:
         """Add a thing; return its name, an empty one if it is open which of its kind is meant, or None without room."""
