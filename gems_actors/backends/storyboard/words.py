@@ -145,13 +145,13 @@ _INVARIANT: Final = word_set(
     "sunglasses binoculars headphones tongs pliers bison squid swine skis news grass glass moss dress bus gas lens "
     "thermos "
     "christmas canvas compass cactus octopus goldfish jellyfish starfish "
-    "eyeglasses woods stairs clothes tweezers shears forceps goggles spectacles tights leggings"
+    "eyeglasses woods stairs clothes tweezers shears forceps goggles spectacles tights leggings overalls dungarees"
 )
 _NOUNS_IN_MEN: Final = word_set("specimen abdomen regimen")
 _NOUNS_IN_MAN: Final = word_set("german caiman talisman ottoman shaman roman")
 PLURAL_ONLY: Final = word_set(
     "scissors pants jeans shorts trousers sunglasses eyeglasses binoculars headphones tongs pliers clothes stairs "
-    "woods tweezers shears forceps goggles spectacles tights leggings"
+    "woods tweezers shears forceps goggles spectacles tights leggings overalls dungarees"
 )
 """Nouns of one thing that have only a plural."""
 

@@ -61,7 +61,10 @@ HUMANS: Final = word_set(
     "granddaughter grandparent parent cousin nephew niece sibling bridesmaid spouse lover newlywed schoolboy "
     "schoolgirl teen adult elder senior youth youngster tween protagonist hero heroine villain superheroine "
     "figure character stranger bystander onlooker spectator fan visitor host hostess trainer assistant owner "
-    "policewoman firewoman officer cop guardian sentry bodyguard fortune-teller psychic mime stuntman cheerleader"
+    "policewoman firewoman officer cop guardian sentry bodyguard fortune-teller psychic mime stuntman cheerleader "
+    "adventurer historian attendant florist instructor curator politician storyteller doorman batsman researcher "
+    "inventor reporter apprentice employee performer volunteer shaman prospector masseuse goalie porter barmaid "
+    "salaryman teammate bandleader trombonist watchmaker collector"
 )
 """Heads of people."""
 _CREATURES: Final = word_set(
@@ -82,7 +85,10 @@ _CREATURES: Final = word_set(
     "cockatoo macaw ostrich emu hen chick duckling gosling puffin albatross goldfish koi carp stingray eel "
     "seahorse jellyfish starfish squid snail slug toad salamander newt gecko iguana chameleon alligator tortoise "
     "python cobra viper dino t-rex raptor spider tarantula scorpion ant beetle ladybug grasshopper cricket mantis "
-    "dragonfly moth caterpillar worm wasp bumblebee firefly mosquito axolotl platypus capybara"
+    "dragonfly moth caterpillar worm wasp bumblebee firefly mosquito axolotl platypus capybara "
+    "marmoset mandrill gibbon okapi tapir wombat wallaby echidna dingo warthog beluga narwhal pufferfish swordfish "
+    "lionfish oriole thrush starling wren lark nightingale cuckoo pheasant quail grouse partridge cassowary "
+    "kookaburra sandpiper sheepdog rattlesnake anaconda lioness mastiff rottweiler whippet collie"
 )
 """Animals, and figures that are no people."""
 ANIMATE: Final = HUMANS | _CREATURES

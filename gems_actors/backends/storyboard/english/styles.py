@@ -59,7 +59,12 @@ _LOOKS: Final = _listed(
     manga, comic, oil, pencil, charcoal, ink, pastel, digital, psychedelic, pointillist, fantasy"""
 )
 """Looks of a whole picture, such as those of `a surreal painting` or `anime style`."""
-_ART_TERMS: Final = frozenset(_listed("chiaroscuro, impasto, bokeh, sfumato, tenebrism, grisaille, rococo, bauhaus"))
+_ART_TERMS: Final = frozenset(
+    _listed(
+        """chiaroscuro, impasto, bokeh, sfumato, tenebrism, grisaille, rococo, bauhaus, product, studio, stock, press,
+        fashion, food, editorial, lifestyle, wildlife, travel, drone, action"""
+    )
+)
 """Terms that may stand before the kind of a picture, and that no storyboard can show."""
 _WEATHERS: Final = "sunny|rainy|snowy|foggy|cloudy|windy|stormy|misty"
 _AFTER_SETTINGS: Final = (

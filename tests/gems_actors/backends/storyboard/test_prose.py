@@ -223,6 +223,29 @@ def test_quotation_marks_styles_and_participles_are_taken_at_their_word(
     assert not_asked is None or not asks(prompt, not_asked)
 
 
+def test_a_place_that_was_not_understood_is_listed_without_the_thing_that_is_asked_for() -> None:
+    prompt = OPENING + "Morning light streams through a window onto a floor."
+    assert "Is there a window in the image?" in questions_of(prompt)
+    assert "Morning light streams through …" in parse_scene(prompt).not_understood
+
+
+@pytest.mark.parametrize(
+    ("prompt", "thing"),
+    [
+        ("The image depicts a grand library, where a scholar in a red robe reads a large book at a desk.", "library"),
+        ("This picture shows a wooden pier with two dogs, while the sun sets behind the far mountains.", "pier"),
+        ("A painting hangs on a wall above a sofa. The painting depicts a ship near a small island.", "wall"),
+    ],
+)
+def test_what_the_picture_is_said_to_show_is_there(prompt: str, thing: str) -> None:
+    assert thing in {item.name for item in parse_scene(prompt).things}
+
+
+def test_what_a_painting_in_the_picture_depicts_is_not_asked() -> None:
+    prompt = "A painting hangs on a wall above a sofa. The painting depicts a ship near a small island."
+    assert "ship" not in {item.name for item in parse_scene(prompt).things}
+
+
 def test_an_article_counts_nothing_in_a_long_prompt() -> None:
     prompt = (
         "A bathroom with a clawfoot bathtub under a round window, a stool holding a candle, and pale green tiles "

@@ -156,6 +156,7 @@ class _Finder:
         is_but = word == "but" and not _ALL.isdisjoint(before)
         is_but = is_but and (number_of(following) is not None or following == "the")
         is_besides = word in _EXCEPTING or (word, following) in _EXCEPTING_PAIRS
+        is_besides = is_besides and not (word == "apart" and self._is_verbal(at - 1))
         if not (is_but or is_besides):
             return None
         denied = [index for index in range(start, at) if self._at(index) in ABSENCES | {"nothing"}]
@@ -173,7 +174,8 @@ class _Finder:
         word = self._at(at)
         is_other = word == "other" and tuple(self._words[at - 2 : at]) == ("than", "the")
         if is_other or (word in _REMAINDERS and self._at(at - 1) in DETERMINERS):
-            return self._clause_start(at - 1, start)
+            is_apart = self._at(at - 2) == "from"  # `a sheep standing apart from the rest`
+            return self._predicate_start(start, at) if is_apart else self._clause_start(at - 1, start)
         if word in {"all", "every", "both"} and self._at(at - 1) == "not":
             return self._clause_start(at - 1, start)  # `not all the candles are lit`
         is_only = not {"only", "just"}.isdisjoint(self._words[max(at - 3, start) : at])

@@ -12,7 +12,7 @@ from gems_actors.backends.storyboard.english.phrases import Phrase, PhraseReader
 from gems_actors.backends.storyboard.english.prose.attributes import certain_attributes
 from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
 from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, Tokens
-from gems_actors.backends.storyboard.english.verbs import BASES, THIRD_PERSONS, is_past
+from gems_actors.backends.storyboard.english.verbs import BASES, TAKING_FORMS, THIRD_PERSONS, is_past
 from gems_actors.backends.storyboard.english.vocabulary import (
     COPULAS,
     DETERMINERS,
@@ -20,6 +20,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     HAVING,
     LOOSE_COUNTS,
     MEASURES,
+    PLURAL_MODIFIERS,
     POSSESSIVES,
     RELATIVES,
     WHOLES,
@@ -118,6 +119,8 @@ class Chunker:
             return Chunk("there" if word == "there" else "of", at, at + 1)
         if word in HAVING:
             return Chunk("have", at, at + 1)
+        if word == "full" and self.tokens.at(at + 1) == "of":
+            return Chunk("participle", at, at + 1)
         if end := self.phrases.text_end(at):
             self.tokens.use(at, end)
             return Chunk("other", at, end)
@@ -140,6 +143,8 @@ class Chunker:
             is_attribute = is_attribute and following not in DETERMINERS and is_concrete(following)
             return None if is_attribute else "participle"
         if self.phrases.verb_at(at) is not None or self.phrases.is_passed_verb(at) or word in THIRD_PERSONS:
+            return "verb"
+        if word in TAKING_FORMS and word.endswith("s") and is_subject_before:
             return "verb"
         is_plural_verb = before is not None and before.phrase is not None and before.phrase.is_plural
         return "verb" if is_plural_verb and word in BASES else None
@@ -224,7 +229,12 @@ class Chunker:
             return True
         if attribute_of(word) is not None or is_adverb(word) or word in FILLERS or is_owner(word) or "-" in word:
             return True
-        is_singular = not word.endswith("s") or word.endswith("ss") or self.tokens.raw[at][0].isupper()
+        is_singular = (
+            not word.endswith("s")
+            or word in PLURAL_MODIFIERS
+            or word.endswith("ss")
+            or self.tokens.raw[at][0].isupper()
+        )
         return is_singular and word not in BASES and word.isalpha()
 
     def _plain(self, phrase: Phrase, at: int, after: int) -> Phrase:

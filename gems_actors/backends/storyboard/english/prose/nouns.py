@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from gems_actors.backends.storyboard.english.adjectives import is_adjective
 from gems_actors.backends.storyboard.english.kinds import (
     ANIMATE,
     BODY_PARTS,
@@ -14,6 +15,7 @@ from gems_actors.backends.storyboard.english.kinds import (
     SIGN_NOUNS,
     SUPPORTS,
 )
+from gems_actors.backends.storyboard.english.verbs import BASES
 from gems_actors.backends.storyboard.english.vocabulary import is_abstract
 from gems_actors.backends.storyboard.words import singular, word_set
 
@@ -73,7 +75,47 @@ _CONCRETE: Final = word_set(
     # people and clothes
     "artisan backpack belt buckle craftsman craftswoman earmuffs glasses headscarf hood merchant monocle potter "
     "sash satchel shawl spectacles stationmaster stocking technician tie visor "
+    # places and buildings
+    "arcade canal promenade dockyard shipyard airfield helipad observatory planetarium conservatory abbey monastery "
+    "convent citadel fortress pavilion rotunda amphitheater amphitheatre colosseum lounge parlor parlour pantry "
+    "laundromat pharmacy bookstore hostel inn saloon tavern brewery winery sawmill quarry chateau chalet lodge cabana "
+    "homestead granary barnyard paddock corral coop aviary cloister crypt mausoleum tomb waterfront wharf marina "
+    "crossroads intersection roundabout overpass viaduct causeway fjord gorge ravine cove marsh bog wetland mangrove "
+    "thicket glade mesa crag outcrop cavern stalagmite peninsula atoll treetop foliage rink skatepark oasis maze "
+    "hangar driveway walkway pathway watchtower outpost cityscape tarmac shipwreck igloo yurt teepee wigwam ziggurat "
+    "minaret belfry clocktower portcullis rampart drainpipe gutter chimneypot shingle porthole deckchair nook alcove "
+    "treehouse canyon foothill rapids tideline shallows hedgerow flowerbed rockery birdbath sandbox sandpit "
+    # vehicles
+    "sidecar hovercraft catamaran schooner galleon frigate sloop dinghy trawler freighter blimp airship zeppelin "
+    "seaplane snowmobile bulldozer excavator forklift limousine limo coupe roadster minibus camper rv toboggan "
+    "funicular chairlift unicycle convertible humvee atv bobsleigh lawnmower headlight taillight windshield handlebar "
+    "saddlebag oar paddleboard torpedo dashboard bumper fender hovercar bicycle stroller pram wagon "
+    # instruments and machines
+    "gramophone phonograph turntable cassette synthesizer xylophone marimba cymbal bongo conga maraca castanets "
+    "harmonica bagpipe bagpipes sitar lyre bassoon piccolo amplifier scoreboard chainsaw magnet laser heater "
+    "thermostat timer keypad extinguisher periscope sextant astrolabe kaleidoscope prism pipette centrifuge "
+    "defibrillator loom anvil bellows "
+    # things of a house and of daily life
+    "armoire credenza chaise daybed futon bassinet barstool beanbag mat rack mannequin lectern stepladder blade rail "
+    "pedal wastebasket ashtray basin binder brochure passport blueprint diploma receipt certificate clothesline "
+    "hairpin hairband paperweight corkscrew lunchbox dollhouse encyclopedia tome sketchbook cookbook storybook "
+    "thumbtack highlighter mousetrap corkboard doorknob doorbell whistle flagpole cairn ornament mural canister "
+    "cartridge tarp strap cigar chopstick binoculars windsock pinwheel snowglobe terrarium fishbowl fossil tumbleweed "
+    "driftwood baseball football shuttlecock puck barbell trampoline longsword katana cleaver revolver scalpel halo "
+    "handgun weapon cube cone sphere tablecloth dumpster tissue bathmat showerhead potholder trivet colander cruet "
+    # food
+    "scone marshmallow smoothie omelet quiche ravioli hummus guacamole salsa pesto tofu kimchi sashimi naan pita "
+    "tortilla quesadilla nachos eclair gelato sorbet custard cheesecake gingerbread fudge caramel cappuccino martini "
+    "margarita sangria nectarine pomegranate guava lychee persimmon clementine grapefruit cantaloupe plantain rhubarb "
+    "leek scallion shallot zucchini okra yam parsnip artichoke asparagus kale pecan cashew crouton ketchup mustard "
+    "syrup sprig "
+    # sea animals
+    "catfish barracuda tuna trout herring guppy nautilus cuttlefish urchin anemone scallop "
+    # what people wear
+    "bracelet anklet choker cufflink lanyard holster scabbard gauntlet breastplate chainmail headdress headpiece "
+    "bodysuit sarong kaftan yukata hanbok dirndl suspenders shoelace hairnet snorkel mascara "
     # further things
+    "rod rim "
     "clearing stripe tire hubcap album stand figurine gargoyle terminal "
     "wok habitat crate silo poplar acacia egret gauge bunk "
     "abacus aeroplane aircraft airliner airplane ambulance amphora anchor apricot automobile avocado bag baggage "
@@ -110,8 +152,36 @@ _UNSURE: Final = word_set(
 _NOUNS: Final = (_CONCRETE | ANIMATE | BODY_PARTS | CLOTHES | SCENES | SEATS | SIGN_NOUNS | SUPPORTS) - _UNSURE
 
 
+_PERSON_ENDS: Final = ("man", "woman", "maker", "keeper", "smith")
+_EXCEPTIONS: Final = word_set(
+    "consist persist assist whist minimalist surrealist checklist playlist shortlist wishlist human cardboard "
+    "cartwheel checkerboard aboard"
+)
+_HEADS: Final = (
+    *("house", "boat", "board", "bag", "box", "ball", "fish", "bird", "berry", "cake", "chair", "pot", "cup"),
+    *("wheel", "plane", "coat", "tree", "horse", "bell", "stick", "basket", "post", "bridge", "lamp"),
+)
+"""Nouns that end the names of many things that are written as one word."""
+
+
 @lru_cache(maxsize=4096)
 def is_concrete(noun: str) -> bool:
     """Return whether a noun, in the singular or plural, names a thing that a picture can show, and nothing else."""
     one = singular(noun)
-    return (one in _NOUNS or noun in _NOUNS) and not is_abstract(noun)
+    is_known = one in _NOUNS or noun in _NOUNS or _is_person(one) or _is_joined(one)
+    return is_known and not is_abstract(noun) and one not in _UNSURE
+
+
+def _is_person(noun: str) -> bool:
+    """Return whether the ending of a noun names a person: `watchmaker`, `optometrist`."""
+    if noun in _EXCEPTIONS or is_adjective(noun):
+        return False
+    if noun.endswith(_PERSON_ENDS) and len(noun) > 6:
+        return True
+    return noun.endswith("ist") and len(noun) > 5
+
+
+def _is_joined(noun: str) -> bool:
+    """Return whether a noun is written as one word with a known noun at its end: `treehouse`, `fishbowl`."""
+    end = next((end for end in _HEADS if noun.endswith(end)), "")
+    return bool(end) and len(noun) >= len(end) + 3 and not is_adjective(noun) and noun not in BASES | _EXCEPTIONS

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from gems_actors.backends.storyboard.english.kinds import CLOTHES
 from gems_actors.backends.storyboard.english.prose.chunks import Chunk, Kind
 from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
+from gems_actors.backends.storyboard.english.sentence import kinds_of
 from gems_actors.backends.storyboard.english.tokens import Tokens
 from gems_actors.backends.storyboard.english.verbs import TAKING_FORMS, is_past
 from gems_actors.backends.storyboard.english.vocabulary import DEGREES, is_adverb
-from gems_actors.backends.storyboard.words import PLACES, word_set
+from gems_actors.backends.storyboard.words import PLACES, PLURAL_ONLY, word_set
 
 PREDICATES: Final = frozenset(("verb", "be", "have"))
 _AFTER_THINGS: Final = PREDICATES | {"joint", "place", "participle", "relative", "end", "cut"}
@@ -99,7 +101,8 @@ class Order:
                 return True
             if self.kind(at) == "joint" and self.word(at) not in {"and", ","}:
                 return False
-        return False
+        first = self.chunks[0].start
+        return first > 0 and self._tokens.at(first - 1) not in {".", ";"}  # after `the scene features`
 
     def is_there(self, index: int) -> bool:
         """Return whether a sentence says of a thing that it is there."""
@@ -114,7 +117,7 @@ class Order:
 
     def _is_plural(self, index: int) -> bool:
         phrase = self.chunks[index].phrase
-        return phrase is not None and phrase.is_plural
+        return phrase is not None and (phrase.is_plural or phrase.thing.name.split()[-1] in PLURAL_ONLY)
 
     def _ends_well(self, index: int) -> bool:
         """Return whether the words after a thing cannot belong to its name."""
@@ -168,6 +171,9 @@ class Order:
             return True
         if word == "with":
             return self.kind(index - 1) in {"thing", "joint"}
+        is_worn = bool(named := self._named(index + 1)) and not CLOTHES.isdisjoint(kinds_of(named))
+        if word == "in" and is_worn and self.kind(index - 1) == "thing":
+            return True  # `a boy in striped pajamas`
         if word == "by":
             return not is_bare and self.kind(index - 1) not in {"participle", "verb"}
         return not is_bare and PLACES[word] not in _UNSURE_PLACES
