@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from gems_actors.backends.storyboard.english.kinds import COLLECTIVES
 from gems_actors.backends.storyboard.english.phrases import Phrase
-from gems_actors.backends.storyboard.english.sentence import Sentence
+from gems_actors.backends.storyboard.english.sentence import Sentence, acts
 from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import (
     ABSENCES,
@@ -54,6 +55,8 @@ class Absences(Sentence):
             return at + 2
         if self.group is not None and word in {"none", *_ALL} and self.tokens.at(at + 1) == "but":
             return self._pass_by_members(at + 1, self.group)  # `all but one closed`
+        if self.group is None and word in _ALL and self._begins_action(at + 1):
+            return self._all_of_one(at)
         if self.group is None or not (number_of(word) or word in DETERMINERS | _SOME):
             return None
         if self.tokens.at(at + 1) == "of" and self.tokens.at(at + 2) in {"them", "which", "whom"}:
@@ -80,9 +83,24 @@ class Absences(Sentence):
             self.group = group
         return after
 
+    def _all_of_one(self, at: int) -> int:
+        """Take `both wearing hats` after a couple or another name of several people; else what it is about is open."""
+        names = [name for name in self.found.things if name.split()[-1] in COLLECTIVES]
+        if len(names) == 1 and not any(acts(name) for name in self.found.things if name not in names):
+            self.tokens.use(at, at + 1)
+            self.last = self.head = names[0]
+            self.clause = [names[0]]
+            return at + 1
+        end = self.end_of_clause(at)
+        self.tokens.doubt(at, end)
+        self.lose(is_subject=True)
+        return end
+
     def _members_of(self, at: int, group: str) -> int:
         """Take `one of them broken`, `none of them smiling` or `all of them holding umbrellas`."""
         word, start = self.tokens.at(at), at + 3
+        if word in {"none", *_ALL} and self.found.has_rival(group):
+            return self._pass_by_members(at, group)  # `two dogs and a cat, none of them sleeping`
         start += self.tokens.at(start) in COPULAS
         if word in _ALL and self._begins_action(start):
             self.tokens.use(at, start)
@@ -137,6 +155,10 @@ class Absences(Sentence):
         is_apart = word in {"no", "with"} and (before == "," or (before == "but" and self.tokens.at(at - 2) == ","))
         is_whole = is_apart or word in NEGATIONS or word in {"instead", "rather"}
         subject = None if is_whole else self._subject_of_absence(at)
+        if subject is not None and self.is_coordinated and subject == self.last and self.named_until == at:
+            self.tokens.doubt(at, self.end_of_clause(start))
+            self.lose()  # `a cat and a dog with no tail`
+            return self.end_of_clause(start)
         if subject is None and not is_whole and at > 0 and before not in _CLAUSE_ENDS | COPULAS | {"there"}:
             self.lose()  # of something that was not understood
             return self.end_of_clause(start)
@@ -190,6 +212,10 @@ class Absences(Sentence):
                 end = self.end_of_clause(start)
                 self.tokens.doubt(at, end)
                 return end
+            if self.has_exception(after):
+                self.tokens.doubt(at, after)
+                self.tokens.use(at, after)
+                return after  # `no passengers except an old man` has a passenger
             name = name_of(phrase)
             if subject is None:
                 is_kept = self.found.exclude(name)

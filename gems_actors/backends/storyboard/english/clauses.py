@@ -11,7 +11,7 @@ from typing import Final
 
 from gems_actors.backends.storyboard.english.collecting import Collector, is_human
 from gems_actors.backends.storyboard.english.gates.relations import makes_sense
-from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CLOTHES
+from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CHARTS, CLOTHES
 from gems_actors.backends.storyboard.english.sentence import Pending, acts, kinds_of
 from gems_actors.backends.storyboard.english.things import Things
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, is_content
@@ -38,7 +38,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     is_adverb,
     is_plain_adjective,
 )
-from gems_actors.backends.storyboard.words import number_of
+from gems_actors.backends.storyboard.words import number_of, word_set
 
 _INDEFINITE_ARTICLES: Final = frozenset(("a", "an"))
 _NOUNS_TOO: Final = frozenset(("display", "present", "place", "set", "picture", "focus", "step", "use", "light", "aim"))
@@ -46,6 +46,7 @@ _NOUNS_TOO: Final = frozenset(("display", "present", "place", "set", "picture", 
 _NEVER_DONE: Final = frozenset(("hasn't", "haven't"))
 _LIKENING: Final = frozenset(("for", "about", "than", "like", "versus", "resembling", "regarding", "unlike"))
 """Words after which a phrase names what the picture need not show: `a poster for a bakery`."""
+_CHARTING: Final = word_set("showing shows comparing compares displaying depicting plotting tracking for")
 _SUPPOSING: Final = frozenset(("if", "unless", "whether", "would", "could"))
 
 
@@ -124,6 +125,9 @@ class ClauseReader(Things):
         word, following = self.tokens.at(at), self.tokens.at(at + 1)
         is_each = word in {"each", "every"} and following != "other" and self.pending is None
         is_relative = word == "from" and following in {"which", "whom"}
+        if word in _CHARTING and self.last is not None and not CHARTS.isdisjoint(self.last.split()):
+            self.lose()  # `a bar chart showing sales`
+            return True
         if is_each or is_relative or word in _SUPPOSING:
             self.lose(is_subject=is_relative)
             return True

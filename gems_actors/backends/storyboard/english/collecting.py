@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from gems_actors.backends.storyboard.english.kinds import HUMANS
+from gems_actors.backends.storyboard.english.kinds import ANIMATE, HUMANS
 from gems_actors.backends.storyboard.english.phrases import Phrase
 from gems_actors.backends.storyboard.scene import Relation, RelationKind, Scene, Thing
 from gems_actors.backends.storyboard.words import COLOURS
@@ -68,6 +68,13 @@ class Collector:
         relation = Relation(subject, word, objects, kind)
         if subject not in objects and relation not in self._relations:
             self._relations.append(relation)
+
+    def has_rival(self, group: str) -> bool:
+        """Return whether `them` after a group may mean others, too: things that are no objects of a relation."""
+        objects = {name for relation in self._relations for name in relation.objects}
+        is_alive = group.split()[-1] in ANIMATE
+        rivals = (name for name in self.things if name != group and name not in objects)
+        return any((name.split()[-1] in ANIMATE) == is_alive for name in rivals)
 
     def exclude(self, name: str) -> bool:
         """Note that the picture must not show something; return whether that is new and agrees with what it shows."""

@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from gems_actors.backends.storyboard.english.asides.abbreviations import open_abbreviations
 from gems_actors.backends.storyboard.english.asides.spoken import drop_ranges, drop_times, take_times
-from gems_actors.backends.storyboard.english.kinds import SIGN_NOUNS, TEXT_NOUNS
+from gems_actors.backends.storyboard.english.kinds import ANIMATE, SIGN_NOUNS, TEXT_NOUNS
 from gems_actors.backends.storyboard.english.styles import take_settings, take_styles
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, is_latin
 from gems_actors.backends.storyboard.english.vocabulary import ENGLISH, FOREIGN, FOREIGN_IN_NAMES, SAYING
 from gems_actors.backends.storyboard.scene import Thing
+from gems_actors.backends.storyboard.words import singular
 
 MAX_TEXT_CHARACTERS: Final = 600
 MAX_TEXTS: Final = 6
@@ -98,6 +100,7 @@ def extract(text: str) -> tuple[str, Found]:
     """Return the prompt without what the patterns found, and what they found."""
     found = Found()
     text = _QUOTED.sub(lambda match: _take_quoted(match, found), text)
+    text = open_abbreviations(text, found.unread)
     text = _IMPERATIVE.sub(r"\1", _take_foreign(text, found))
     text = drop_ranges(text, found.unread)
     if _CLOCK.search(text):
@@ -106,7 +109,7 @@ def extract(text: str) -> tuple[str, Found]:
     text = _NUMBER_TEXT.sub(lambda match: _take_text(match[1] or match[2], found), text)
     if sum(map(str.isupper, text)) < 2 * sum(map(str.islower, text)):
         text = _AUTHOR.sub(lambda match: _take_author(match, found), text)
-        text = _SAYING.sub(lambda match: f"{match[1]} {_take_text(match[2], found)}", text)
+        text = _SAYING.sub(lambda match: _take_saying(match, found), text)
         text = _ANNOUNCED_CAPITALS.sub(lambda match: f"{match[1]} {_take_text(match[2], found)}", text)
         text = _SIGN_CAPITALS.sub(lambda match: f"{match[1]} {_take_text(match[2], found)}", text)
     text = _SAYS_LOWER.sub(lambda match: _take_said(match, found), text)
@@ -131,6 +134,15 @@ def _take_text(words: str, found: Found) -> str:
     if rest:
         found.unread.append(rest[:_MAX_UNREAD_CHARACTERS])
     return f" {TEXT_MARK} "
+
+
+def _take_saying(match: re.Match[str], found: Found) -> str:
+    """Take a text that something says or is named; the name of a person or an animal is no text of the picture."""
+    before = _WORD.findall(match.string[: match.start()])[-1:]
+    if match[1] in {"named", "called"} and before and singular(before[0].lower()) in ANIMATE:
+        found.unread.append(match[0])
+        return ""
+    return f"{match[1]} {_take_text(match[2], found)}"
 
 
 def _take_quoted(match: re.Match[str], found: Found) -> str:

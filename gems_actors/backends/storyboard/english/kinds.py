@@ -110,8 +110,8 @@ SCENES: Final = word_set(
 )
 """Places that everything in a clause is in, whichever of its things they are said of."""
 BUILDINGS: Final = word_set(
-    "stadium arena church cathedral temple mosque hospital factory warehouse barn stable farm greenhouse cave tunnel "
-    "bridge castle palace dungeon house home apartment cabin cottage tent igloo spaceship airport station"
+    "church cathedral temple mosque factory warehouse barn tunnel bridge castle palace house home apartment cabin "
+    "cottage tent igloo spaceship"
 )
 """Scenes that are seen from outside, too, so that somebody need not be in one to do something to what is in it."""
 ROOMS: Final = word_set(
@@ -127,6 +127,13 @@ EXPANSES: Final = word_set(
 """Scenes in which things are looked at, fed or caught from elsewhere."""
 AMBIENT: Final = word_set("sun wind breeze gale gust storm thunderstorm sandstorm blizzard drizzle heat light weather")
 """Light and weather: what is in them is inside no thing."""
+VEHICLES: Final = word_set(
+    "car truck bus van train tram bike bicycle motorcycle scooter boat ship sailboat canoe yacht plane airplane "
+    "helicopter rocket tractor carriage wagon sled taxi ambulance"
+)
+COLLECTIVES: Final = word_set("couple pair duo trio family crowd band team group audience choir orchestra class crew")
+"""One name of several people."""
+CHARTS: Final = word_set("chart graph plot diagram histogram infographic")
 SUPPORTS: Final = word_set(
     "table desk shelf counter countertop windowsill sill floor ground carpet rug bench chair sofa couch bed stool "
     "pedestal stage podium nightstand dresser mantel mantelpiece tabletop grass sand tray blanket bookshelf"

@@ -32,7 +32,8 @@ _NOUNS: Final = ANIMATE | BODY_PARTS | CLOTHES | SCENES | SEATS | SIGN_NOUNS | S
 
 
 _TIES: Final = word_set(
-    "friend pal buddy mate companion acquaintance colleague comrade partner rival enemy foe lover flame relative cousin"
+    "master friend pal buddy mate companion acquaintance colleague comrade"
+    " partner rival enemy foe lover flame relative cousin"
 )
 """What somebody is to somebody else."""
 _OF_TIES: Final = word_set("old close dear near distant big deep bitter great true new former lifelong")
@@ -82,7 +83,7 @@ def is_of_relation(adjective: str, noun: str) -> bool:
 
 def is_unsaid(words: list[str], at: int) -> bool:
     """Return whether an attribute is not wholly so, as in `half empty`, or is about a role, as in `old friend`."""
-    if attribute_of(words[at]) is None:
+    if attribute_of(words[at]) is None and words[at] not in POSTNOMINAL:
         return False
     start = at
     while start > 0 and is_adverb(words[start - 1]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gems_actors.backends.storyboard.english.absences import Absences
+from gems_actors.backends.storyboard.english.asides.pictures import AROUND_PICTURES, HANGING, shows_something
 from gems_actors.backends.storyboard.english.collecting import is_human
 from gems_actors.backends.storyboard.english.kinds import (
     BODY_PARTS,
@@ -18,6 +19,7 @@ from gems_actors.backends.storyboard.english.kinds import (
     SHELTERS,
     SUPPORTS,
 )
+from gems_actors.backends.storyboard.english.phrases import Phrase
 from gems_actors.backends.storyboard.english.sentence import Pending, acts, kinds_of
 from gems_actors.backends.storyboard.english.verbs import (
     ANIMATE_ACTIONS,
@@ -79,7 +81,8 @@ _REMOTE: Final = _SEEING | word_set(
 """Actions whose object may be far away."""
 _HANDLING: Final = word_set(
     "reading eating drinking playing holding carrying wearing riding driving writing cooking baking knitting sewing "
-    "stirring cutting pouring hugging kissing petting feeding brushing washing sweeping using hosting teaching"
+    "stirring cutting pouring hugging kissing petting feeding brushing washing sweeping using hosting teaching "
+    "fighting hitting catching lighting making building"
 )
 """Actions in which somebody is together with the object."""
 _INSTRUMENTS: Final = word_set(
@@ -112,10 +115,12 @@ class Ownership(Absences):
         if any(self.tokens.at(index) in _APART for index in range(self.named_until, at)):
             return None  # `a mountain reflected upside down in a lake`
         others = [name for name in self.clause if name != self.last]
-        if self.last is None or not others:
-            return self.last
         phrase = self.phrases.read(end)[0]
         target = phrase.thing.name.split()[-1] if phrase is not None else ""
+        if self.last is not None and shows_something(self.last) and not _is_around_pictures(phrase):
+            return None  # `a painting of a storm at sea`
+        if self.last is None or not others:
+            return self.last
         if spelled == "with":
             return self._owner_of_company(self.last, end)
         if follower in PRONOUNS:
@@ -214,6 +219,9 @@ class Ownership(Absences):
             owner = self.agent or self.head
             is_list = owner != self.first and not (owner and acts(owner))
             return None if before == "," and is_list else owner
+        is_hung = word in HANGING or (word == "hanging" and self.tokens.at(at + 1) in {"in", "on", "above", "over"})
+        if self.last is not None and is_hung and shows_something(self.last):
+            return self.last
         if self.last is not None and (" of a " in self.last or " of an " in self.last):
             return None  # `the string of a balloon shaped like a moon`, `an illustration of a bear mailing a letter`
         if self.last is None or self.is_alone():
@@ -274,6 +282,10 @@ class Ownership(Absences):
         """Return whether `with` opens a further part of the picture: `with mountains in the background`."""
         end = self.phrases.read(at + 1)[1] if spelled == "with" else at
         return self.tokens.words[end : end + 2] == ["in", "the"] and self.tokens.at(end + 2) in _VIEWS and end > at
+
+
+def _is_around_pictures(phrase: Phrase | None) -> bool:
+    return phrase is not None and phrase.thing.name.partition(" of ")[0].split()[-1] in AROUND_PICTURES
 
 
 def _is_around_both(relation: Pending, place: str, target: str) -> bool:

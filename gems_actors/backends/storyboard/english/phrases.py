@@ -28,7 +28,6 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     BREAKERS,
     CLASSIFYING,
     COMPARATIVES,
-    COMPOUNDS,
     CONJUNCTIONS,
     COPULAS,
     DETERMINERS,
@@ -251,7 +250,7 @@ class PhraseReader(NameEnds):
                 continue
             is_doing = is_participle(token) and token not in INTRANSITIVE and not is_plain_adjective(token)
             is_purpose = (is_doing or token in PURPOSES) and self.names_purpose(words, at)
-            if is_purpose or is_compound(token, self.tokens.at(at + 1)) or self._is_compound_plural(at):
+            if is_purpose or self._is_compound(at):
                 words.append(f"{token} {self.tokens.at(at + 1)}")
                 at += 2
                 continue
@@ -285,8 +284,11 @@ class PhraseReader(NameEnds):
         starts_sentence = self.tokens.at(at - 1) in {".", ";"} or at == 0
         return raw[0].isupper() and raw[1:].islower() and not starts_sentence and raw.lower() not in DETERMINERS
 
-    def _is_compound_plural(self, at: int) -> bool:
-        return f"{self.tokens.at(at)}-{singular(self.tokens.at(at + 1))}" in COMPOUNDS
+    def _is_compound(self, at: int) -> bool:
+        """Return whether two words are one name; a nearly full moon is no full moon."""
+        first, rest = self.tokens.at(at), self.tokens.at(at + 1)
+        is_named = is_compound(first, rest) or is_compound(first, singular(rest))
+        return is_named and not is_unsaid(self.tokens.words, at)
 
     def _phrase_ends(self, words: list[str], at: int, opening: Opening) -> bool:
         token = self.tokens.at(at)
@@ -298,7 +300,8 @@ class PhraseReader(NameEnds):
             return True
         if number_of(token) is not None or self.place_at(at):
             return True
-        if words and (token in POSTNOMINAL or self.tokens.at(at - 1).startswith(EMOJI)):
+        is_after_noun = token in POSTNOMINAL and not is_unsaid(self.tokens.words, at)  # `a half full glass`
+        if words and (is_after_noun or self.tokens.at(at - 1).startswith(EMOJI)):
             return True
         if len(token) == 1 and token.isascii() and token.isalpha():
             return True  # a letter of a formula or a name, such as `E = mc2`
@@ -319,7 +322,7 @@ class PhraseReader(NameEnds):
         is_passed = self.is_passed_verb(at) and (opening.count or 1) == 1  # `two water towers`
         if is_passed or (token in STATES and self.ends_at(at + 1) and not self.place_at(at + 1)):
             return True
-        if token in POSTNOMINAL or is_adverb(token) or (token in COMPARATIVES and self.tokens.at(at + 1) == "than"):
+        if is_after_noun or is_adverb(token) or (token in COMPARATIVES and self.tokens.at(at + 1) == "than"):
             return True
         if token.endswith("ed") and self.tokens.at(at + 1) == "with":
             return True  # `a sky dotted with clouds`
@@ -406,7 +409,8 @@ class PhraseReader(NameEnds):
             return None  # `a 5 ft tall statue`
         if head_words and is_colour_only(head_words[-1]):
             return None  # `painted in mint green`
-        if not head_words or (is_no_noun(head_words[-1]) and not has_noun):
+        is_drawing = of is not None and head_words[-1:] == ["drawing"]
+        if not head_words or (is_no_noun(head_words[-1]) and not has_noun and not is_drawing):
             return None
         if not is_pictured and not is_nameable(head_words[-1]):
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CHARTS
 from gems_actors.backends.storyboard.english.naming import is_known_noun
 from gems_actors.backends.storyboard.english.ownership import Ownership, is_scene
 from gems_actors.backends.storyboard.english.sentence import acts
@@ -19,6 +20,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     HAVING,
     JOINTS,
     NEGATIONS,
+    POSSESSIVES,
     POSTNOMINAL,
     STATES,
     attribute_of,
@@ -34,6 +36,9 @@ from gems_actors.backends.storyboard.words import (
 _EITHER: Final = frozenset(("either", "each", "both", "opposite", "one", "every"))
 _OTHER_SIDES: Final = frozenset(("other", "far", "opposite", "near", "nearest", "farthest"))
 _ENDS_OF: Final = frozenset(("side", "sides", "end", "ends", "corner", "corners"))
+_POSTURED: Final = BODY_PARTS | {"tiptoe", "back", "side", "stomach", "belly", "heel", "haunch"}
+"""Parts on which somebody stands, kneels or lies: `a soldier on his knees`."""
+_IN_IDIOMS: Final = frozenset(("heel", "lung", "luck", "wit", "guard", "mind", "pace", "leisure", "prime"))
 _GIVING: Final = frozenset(("giving", "handing", "showing", "offering", "passing"))
 _WHICH: Final = frozenset(("which", "whom", "whose", "where"))
 _FINITE_HAVING: Final = frozenset(("has", "have", "had", "contains", "features"))
@@ -119,6 +124,11 @@ class Places(Ownership):
         if not length:
             return None
         spelled, span = self.tokens.phrase(at, at + length), (at, at + length)
+        if spelled == "by" and (end := self._unit_end(at + 1)):
+            self.tokens.doubt(at, end)
+            if self.tokens.is_used[at - 1]:
+                self.tokens.use(at, end)
+            return end
         if self.tokens.at(at + length) == "the" and self.tokens.at(at + length + 1) in _OTHER_SIDES:
             self.lose()  # `on the other side of the river`
             return at + length + 3
@@ -136,11 +146,18 @@ class Places(Ownership):
         if PLACES[spelled] == "inside" and self.is_ambient(at + length):
             self.lose()  # `in a strong wind`
             return self.phrases.read(at + length)[1]
+        if end := self._posture_end(spelled, at + length):
+            self.tokens.doubt(at, end)
+            self.tokens.use(at, end)
+            return end
         subject = self.owner_of_place(at, spelled, at + length)
         if subject is None:
             return self._place_of_none(at, at + length)
         if self.verb in TRANSFERS and spelled in {"to", "at"}:
             self.expect(subject, f"{self.verb} {spelled}", "action", span)
+        elif PLACES[spelled] == "inside" and self._is_reflected(subject, at + length):
+            self.tokens.doubt(at, self.phrases.read(at + length)[1])
+            self.lose()  # no reflection is inside the lake
         elif self._is_in_unknown(subject, PLACES[spelled], at + length) or self._is_side_of_scene(spelled, at + length):
             self.tokens.doubt(at, self.phrases.read(at + length)[1])
             self.lose()
@@ -151,9 +168,39 @@ class Places(Ownership):
         self.is_negated = False
         return at + length
 
+    def _posture_end(self, spelled: str, at: int) -> int:
+        """Return the index after a part of the subject's own body that it is on, or that an idiom names, else 0."""
+        phrase, after = self.phrases.read(at)
+        is_posture = spelled == "on" and self.tokens.at(at) in POSSESSIVES and self.is_alone()
+        is_posture = is_posture and phrase is not None and phrase.thing.name.split()[-1] in _POSTURED
+        if not (is_posture or self.names_idiom(at)):
+            return 0
+        further = self.phrases.read(after + 1)[0] if self.tokens.at(after) == "and" else None
+        is_more = further is not None and further.thing.name in _POSTURED  # `on his hands and knees`
+        return self.phrases.read(after + 1)[1] if is_more else after
+
+    def names_idiom(self, at: int) -> bool:
+        """Return whether a possessive and its noun are the end of an idiom: `at his heels`."""
+        phrase = self.phrases.read(at)[0]
+        is_owned = phrase is not None and self.tokens.at(at) in POSSESSIVES
+        return is_owned and phrase is not None and phrase.thing.name.split()[-1] in _IN_IDIOMS
+
+    def _unit_end(self, at: int) -> int:
+        """Return the index after a bare noun in the singular that `by` counts or sorts by, as in `by month`, else 0."""
+        phrase, after = self.phrases.read(at)
+        is_bare = self.tokens.at(at).isalpha() and not self.begins_phrase(at)
+        is_single = phrase is None or (phrase.stated is None and not phrase.is_plural and not phrase.thing.attributes)
+        is_of_chart = self.last is not None and not CHARTS.isdisjoint(self.last.split())
+        return max(after, at + 1) if is_bare and is_single and (self.has_articles or is_of_chart) else 0
+
     def _place_name(self, spelled: str, at: int) -> str:
         phrase = self.phrases.read(at)[0]
         return place_name(spelled, phrase.thing.name if phrase is not None else "")
+
+    def _is_reflected(self, subject: str, at: int) -> bool:
+        phrase = self.phrases.read(at)[0]
+        is_image = subject.partition(" of ")[0].split()[-1] in {"reflection", "shadow"}
+        return is_image and phrase is not None and "mirror" not in phrase.thing.name
 
     def _is_in_unknown(self, subject: str, place: str, at: int) -> bool:
         """Return whether somebody is in something that no table has, so that it may be worn: `a man in a jerkin`."""

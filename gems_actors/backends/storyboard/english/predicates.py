@@ -184,11 +184,8 @@ class Predicates(Places):
         after = at + 1
         while is_adverb(self.tokens.at(after)) or self.tokens.at(after) == "together":
             after += 1
-        if self.is_negated and self.tokens.at(after) in NOUNS_IN_ING and self.tokens.at(after + 1) in DETERMINERS:
-            self.lose()  # `who never smiles painting a portrait`
-            return self.end_of_clause(after)
-        if self.tokens.at(after) == "as" and self.tokens.at(after + 1) in {"if", "though"}:
-            self.lose()  # `fingers curled as though they held a hand`
+        if self._is_supposed(after):
+            self.lose()
             return self.end_of_clause(after + 1)
         if self.tokens.at(after) in {"as", "like"}:
             return self._guise(at, after, subject)
@@ -211,6 +208,9 @@ class Predicates(Places):
         if particle == "with" and self._is_manner(end):
             self.lose()  # `rests with its blade up` rests with nothing
             return end
+        if particle and self.names_idiom(end):
+            self.lose()  # `shouting at the top of its lungs`
+            return self.phrases.read(end)[1]
         if length and self.tokens.at(end) in PARTICLES | {"onto"}:
             self.lose()  # `looking out onto a city`: two prepositions in a row are no relation of ours
             return end + 1
@@ -239,6 +239,13 @@ class Predicates(Places):
             return self._state(at, end, after_phrase, subject, negative)
         return self._without_object(at, after, particle, subject, negative + verb)
 
+    def _is_supposed(self, at: int) -> bool:
+        """Return whether what follows a verb says that nothing of it, or that something else, may be so."""
+        word, following = self.tokens.at(at), self.tokens.at(at + 1)
+        is_likened = word == "as" and following in {"if", "though"}  # `fingers curled as though they held a hand`
+        is_further = word in NOUNS_IN_ING and following in DETERMINERS  # `who never smiles painting a portrait`
+        return is_likened or (self.is_negated and is_further)
+
     def _is_manner(self, at: int) -> bool:
         """Return whether `with` tells how something is done: `rests with its blade up`, `plays with closed eyes`."""
         phrase = self.phrases.read(at)[0]
@@ -248,7 +255,7 @@ class Predicates(Places):
     def _without_object(self, at: int, after: int, particle: str, subject: str, action: str) -> int:
         """Take an action whose object was not understood, or that has none, as a property of its subject."""
         end = after + len(particle.split())
-        if action in _TRANSITIVE:
+        if action in _TRANSITIVE and (particle or self.tokens.at(end) in _SELVES or self.tokens.at(end) in _ENDINGS):
             end += self.tokens.at(end) in _SELVES
             self.tokens.doubt(at, max(end, after))  # `looking at itself`
             self.tokens.use(at, end)

@@ -84,6 +84,8 @@ class Sentence:
         """Whether the subject of the clause has a finite verb."""
         self.is_rivalled = False
         """Whether the subject stands after `and`, and what was named before it has no verb yet, which may follow."""
+        self.is_coordinated = False
+        """Whether the last thing stands right after another one and `and`, so that what follows may be about both."""
         self.is_negated = False
         self.is_relative = False
         """Whether `that` or `who` stands before what follows, which is then about the last thing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from gems_actors.backends.storyboard.english.asides.pictures import Picture, what_picture
 from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import attribute_of, is_plain_adjective
 from gems_actors.backends.storyboard.words import colour_of
@@ -104,12 +105,6 @@ _STYLE: Final = _one_of(*_LOOKS, *_MEDIA)
 _MEDIUM: Final = _one_of(*(look for look in _LOOKS if not is_plain_adjective(look)), *_MEDIA)
 """Styles without adjectives that may be about another word: `in minimal, clear type`."""
 _LOOK = re.compile(rf"\b(?:{_one_of(*_LOOKS)})\b", re.IGNORECASE)
-_PICTURE_AS_THING = re.compile(
-    r"(?:(?!\b(?:that|which|who|where|and|as|while|whose)\b)[^,.;:\n])*?\b(?:hangs|hung|hang|leans|rests"
-    r"|(?:is|are|was|were) (?:hanging|hung|mounted|displayed|leaning|propped|framed|pinned|taped|placed|lying|sold))\b",
-    re.IGNORECASE,
-)
-"""What follows a picture that is itself a thing: `a painting of a storm hangs above the fireplace`."""
 _VIEW = re.compile(
     r"\b(?:as )?(?:seen|viewed|shot|photographed|captured|taken|looking)? ?from (?:directly |far |high |slightly )?"
     r"(?:above|below|behind|overhead|underneath|afar|within|the (?:inside|outside|side|front|back|top|bottom|air))\b"
@@ -175,7 +170,9 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
 
     def take_frame(match: re.Match[str]) -> str:
         is_some = match.start() > 0 and match.end(3) < match.end() and match.string[match.end(3)] == "s"
-        if is_some or _PICTURE_AS_THING.match(match.string, match.end()):  # `tiny drawings of trees mark the park`
+        if (
+            is_some or what_picture(match.string, match.end())[0] is Picture.THING
+        ):  # `tiny drawings of trees mark the park`
             return match[0]
         looks = [look[0].lower() for look in _LOOK.finditer(match[2])]
         rest = _LOOK.sub("", match[2]).replace("-style", "").replace(",", "").split()
@@ -183,9 +180,10 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
             return match[0]
         medium = match[3].lower()
         is_said = medium in _GENERAL_MEDIA and not _TECHNIQUES.isdisjoint(looks)
-        for look in [*looks, *(() if is_said or medium in _PLAIN_MEDIA else (medium,))]:
+        looks = [*looks, *(() if is_said or medium in _PLAIN_MEDIA else (medium,))]
+        for look in () if is_open else looks:
             take(look)
-        unread.extend(rest)
+        unread.extend([*(looks if is_open else ()), *rest])
         return re.sub(r"\b(?:an?|the)\s*$", "", match[1], flags=re.IGNORECASE) + " "
 
     def take_list(match: re.Match[str]) -> str:
@@ -205,12 +203,26 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
         take(next(filter(None, match.groups())))
         return " "
 
-    text = _FRAME.sub(take_frame, _VIEW.sub(take_view, text), count=2)
+    text, is_open = _without_open_place(_VIEW.sub(take_view, text), unread)
+    text = _FRAME.sub(take_frame, text, count=2)
     for pattern in (_STYLE_OF, _IN_STYLE, _NAMED_STYLE):
         text = pattern.sub(take_one, text)
     if styles:
         text = _FRAME.sub(take_frame, text, count=1)
     return _IN_MEDIUM.sub(take_one, _SEGMENT.sub(take_list, text)), styles, unread
+
+
+def _without_open_place(text: str, unread: list[str]) -> tuple[str, bool]:
+    """Return the text without a place of a picture or of what it shows, as in `a photo of a dog on a desk`."""
+    frame = _FRAME.search(text)
+    picture, (start, end) = what_picture(text, frame.end()) if frame is not None else (Picture.WHOLE, (0, 0))
+    if frame is not None and "framed " in frame[2].lower() and picture is Picture.WHOLE:
+        picture = Picture.OPEN if start < end else Picture.WHOLE
+    is_plain = frame is not None and frame[3].lower() in _PLAIN_MEDIA  # of which the grammar reads only the content
+    if picture is Picture.WHOLE or not (picture is Picture.OPEN or is_plain):
+        return text, False
+    unread.append(text[start:end])
+    return f"{text[:start]} {text[end:]}", True
 
 
 def _is_hedged(match: re.Match[str]) -> bool:

@@ -148,6 +148,8 @@ class Things(Predicates):
         before = self.tokens.at(at - 1)
         is_oblique = self.pending is None and self._is_oblique(at)
         is_more = self.tokens.at(at) == "another"
+        is_after_thing = before == "and" and self.last is not None and self.named_until == at - 1
+        self.is_coordinated = is_after_thing and self.pending is None and self.is_alone()
         if phrase.stated == 1 and (is_more or (self.pending is None and before == "of")):
             phrase = replace(phrase, thing=replace(phrase.thing, is_counted=False))  # `two depictions of a woman`
         name = self.add(phrase, at, after)

@@ -143,7 +143,8 @@ def is_broken(tokens: Tokens) -> bool:
         elif is_content(word):
             if tokens.is_used[at] and is_open:
                 return True
-            is_passed = is_adverb(word) or word in FILLERS or is_unsaid(tokens.words, at)
+            is_before_noun = at + 1 < len(tokens.words) and tokens.is_used[at + 1] and is_content(tokens.words[at + 1])
+            is_passed = is_adverb(word) or word in FILLERS or (is_before_noun and is_unsaid(tokens.words, at))
             is_open = is_open or not (tokens.is_used[at] or is_passed)
     return False
 

@@ -77,8 +77,8 @@ TRANSFERS: Final = word_set("throwing giving handing selling showing offering se
 _PAST_PARTICIPLES: Final = word_set(
     "stuck bound begun fed laid sold bitten ridden driven stolen slung struck strewn swollen taken eaten chosen "
     "clad caught made seen built drawn cut set hung held worn torn broken frozen written woven lit shown split "
-    "bent grown blown thrown hidden fallen sewn handwritten carved spun strung swept dug known tied iced used "
-    "lost flown mistaken shaken woken spoken forgotten bred wound overgrown slain sunk shrunk"
+    "burnt spilt bent grown blown thrown hidden fallen sewn handwritten carved spun strung swept dug known tied iced "
+    "used lost flown mistaken shaken woken spoken forgotten bred wound overgrown slain sunk shrunk"
 )
 """Irregular participles; `set` and `seen` need a preposition."""
 PURPOSES: Final = word_set(

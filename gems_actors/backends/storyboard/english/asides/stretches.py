@@ -67,7 +67,7 @@ _TRIGGERS: Final = (
 )
 """Words without which a prompt has no such stretch."""
 _ANCHORS: Final = (_TRIGGERS - _FRAMES - _GROUPS) | word_set(
-    "of in within inside out outside beyond off other all every both"
+    "anything anywhere of in within inside out outside beyond off other all every both"
 )
 """The words at which its rules begin."""
 _SPACED_MARK: Final = re.compile(r" ([,.;:!?])")
@@ -153,6 +153,8 @@ class _Finder:
         """Take `all are red except one`: what is said of all is not so of one."""
         word, following = self._at(at), self._at(at + 1)
         before = self._words[start:at]
+        if word in {"anything", "anywhere"} and following in {"but", "except"}:
+            return at
         is_but = word == "but" and not _ALL.isdisjoint(before)
         is_but = is_but and (number_of(following) is not None or following == "the")
         is_besides = word in _EXCEPTING or (word, following) in _EXCEPTING_PAIRS

@@ -22,7 +22,7 @@ from gems_actors.backends.storyboard.scene import Scene, Thing
 from gems_actors.backends.storyboard.words import number_of, singular, word_set
 
 _FURTHER: Final = frozenset(("another", "other", "more", "further", "fellow"))
-_DISTRIBUTING: Final = frozenset(("each", "every", "either", "both"))
+_DISTRIBUTING: Final = frozenset(("each", "every"))
 _FRACTIONS: Final = word_set("half quarter third")
 _SINGLE: Final = word_set("nose mouth face beak head tail trunk neck beard moustache mustache mane hair skin smile")
 """Parts of which a body has one."""

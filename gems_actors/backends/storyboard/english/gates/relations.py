@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from gems_actors.backends.storyboard.english.kinds import ANIMATE, BUILDINGS, EXPANSES, ROOMS, SCENES, SEATS, SUPPORTS
+from gems_actors.backends.storyboard.english.kinds import (
+    ANIMATE,
+    SCENES,
+    SEATS,
+    SUPPORTS,
+    VEHICLES,
+)
 from gems_actors.backends.storyboard.words import singular, word_set
 
 _WEARING: Final = frozenset(("wearing", "dressed in", "clad in"))
 _TAKING: Final = word_set("holding carrying eating drinking")
-_VEHICLES: Final = word_set(
-    "car truck bus van train tram bike bicycle motorcycle scooter boat ship sailboat canoe yacht plane airplane "
-    "helicopter rocket tractor carriage wagon sled taxi ambulance"
+_NOT_WORN: Final = ANIMATE | SCENES | SEATS | SUPPORTS | VEHICLES
+_NOT_TAKEN: Final = SCENES - word_set(
+    "water moon planet house castle tent igloo spaceship snow bar square rain fog mist"
 )
-_NOT_WORN: Final = ANIMATE | SCENES | SEATS | SUPPORTS | _VEHICLES
-_NOT_TAKEN: Final = (ROOMS | BUILDINGS | EXPANSES) - word_set("water moon planet house castle tent")
 """Places that nobody holds; a toy house or a glass of water may be held."""
 
 
