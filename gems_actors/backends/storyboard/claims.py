@@ -7,10 +7,11 @@ One parser reads both forms, so that the questions about a picture and the stres
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
-from gems_actors.backends.storyboard.english.kinds import ANIMATE, is_uncounted
+from gems_actors.backends.storyboard.english.kinds import ANIMATE, GAMES, is_uncounted
 from gems_actors.backends.storyboard.english.styles import COUNTED_MEDIA, VIEWS
 from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import COMPARATIVES, PARTICLES
@@ -42,6 +43,7 @@ _SHOWS_NAME = re.compile(rf"(?:does )?the image shows? (?:the )?({_NAME})", re.I
 _HAS = re.compile(rf"(?:do|does) {_SUBJECT}(.+?) have (.+)|{_STATED}(.+?) (?:has|have) (.+)", re.IGNORECASE)
 _IS = re.compile(rf"(?:is|are) {_SUBJECT}(.+)|{_STATED}(.+? (?:is|are) .+)", re.IGNORECASE)
 _PICTURES: Final = frozenset({"image", "picture", "photo", "scene"})
+_COVERED: Final = frozenset({"covered", "coated", "drenched", "soaked", "dressed", "clad", "wrapped"})
 _HUNDREDS: Final = frozenset({"hundred", "thousand", "million"})
 _VOWEL: Final = re.compile(
     r"(?!uni(?!n|m)|u[bfkrst][aeiou]|eu|ewe|one\b|once\b)[aeiou]|hour|honest|honou?r|heir|8|1[18](?!\d)"
@@ -58,6 +60,8 @@ def ask(claim: Claim, scene: Scene) -> str:
     match claim:
         case Claim(kind="object") if _is_proper(claim.subject, scene):
             return f"Does the image show {_the(claim.subject, scene)}?"
+        case Claim(kind="object") if _is_game(claim.subject, scene):
+            return f"Is {claim.subject} being played in the image?"
         case Claim(kind="object"):
             return f"{verb} there {_some(claim.subject, scene, 'any')} in the image?"
         case Claim(kind="count", value="0"):
@@ -88,6 +92,8 @@ def state(claim: Claim, scene: Scene) -> str:
     match claim:
         case Claim(kind="object") if _is_proper(claim.subject, scene):
             return f"the image shows {_the(claim.subject, scene)}"
+        case Claim(kind="object") if _is_game(claim.subject, scene):
+            return f"{claim.subject} is being played"
         case Claim(kind="object"):
             return f"there {verb} {_some(claim.subject, scene, 'some')}"
         case Claim(kind="count", value="0"):
@@ -161,6 +167,8 @@ def parse_claim(sentence: str) -> Claim | None:
         return Claim("other", value[1], f"{value[2]}={value[3]}")
     if existence := re.fullmatch(r"(?:(?:is|are) there|there (?:is|are)) (.+)", text):
         return _parse_existence(existence[1])
+    if (game := re.fullmatch(r"(?:is )?(\S+) (?:is )?being played", text)) and game[1] in GAMES:
+        return Claim("object", game[1])
     if shown := _SHOWS_NAME.fullmatch(written):
         return Claim("object", singular(shown[1].lower()))
     if (having := _HAS.fullmatch(written)) and (having[1] or having[3]).lower() not in _PICTURES:
@@ -184,17 +192,18 @@ def _parse_predicate(written: str) -> Claim | None:
     if between := re.fullmatch(r"(.+?) (?:in )?between (.+) and (.+)", text):
         return Claim("position", _name(between[1]), "between", (_name(between[2]), _name(between[3])))
     words = text.split()
-    for at, end, value, kind in _relations_in(words):
+    for at, end, value, kind in _relations_in(written.split()):
         target = written.split()[end:]
         is_named = bool(target) and (target[0].lower() in _ARTICLES or target[0][0].isupper() or _is_owner(target[0]))
-        is_bare = value == "without" and bool(target) and _SHOWN not in words[:at]
+        is_bare = bool(target) and _SHOWN not in words[:at] and _may_be_bare(value, " ".join(words[end:]))
         if is_named or is_bare:
             return Claim(kind, singular(" ".join(words[:at])), value, (_name(" ".join(target)),))
     return _parse_property(words)
 
 
-def _relations_in(words: list[str]) -> Iterator[tuple[int, int, str, RelationKind]]:
+def _relations_in(written: list[str]) -> Iterator[tuple[int, int, str, RelationKind]]:
     """Yield start, end, value and kind of each relation that the words may contain, the first and longest first."""
+    words = [word.lower() for word in written]
     for at in range(1, len(words)):
         start = at + (words[at] == "not")
         negative = "not " if start > at else ""
@@ -205,7 +214,7 @@ def _relations_in(words: list[str]) -> Iterator[tuple[int, int, str, RelationKin
             if spelled in PLACES and start + length < len(words):
                 place = place_name(spelled, " ".join(words[start + length :]))
                 yield at, start + length, negative + place, "position"
-        if start < len(words) and _is_verb(words, start):
+        if start < len(words) and _is_verb(written, start):
             for length in range(LONGEST_PLACE, -1, -1):
                 after = " ".join(words[start + 1 : start + 1 + length])
                 if not after or after in PLACES or after in PARTICLES:
@@ -214,10 +223,22 @@ def _relations_in(words: list[str]) -> Iterator[tuple[int, int, str, RelationKin
             yield at, start + 2, f"{negative}{words[start]} than", "action"
 
 
-def _is_verb(words: list[str], at: int) -> bool:
-    word = words[at]
+def _is_verb(written: list[str], at: int) -> bool:
+    word, following = written[at].lower(), "".join(written[at + 1 : at + 2])
     is_verbal = is_participle(word) or is_past(word) or word == "full"
-    return is_verbal or (word in NOUNS_IN_ING and words[at + 1 : at + 2] == ["the"])
+    return is_verbal or (word in NOUNS_IN_ING and (following.lower() == "the" or following[:1].isupper()))
+
+
+def _may_be_bare(value: str, name: str) -> bool:
+    """Return whether the object of a relation may have no article: `full of bread`, `without leaves`."""
+    is_several = singular(name) != name or is_uncounted(name) or name.split()[-1] in PLURAL_ONLY
+    return value == "without" or name in GAMES or (_says_what_with(value) and is_several)
+
+
+def _says_what_with(value: str) -> bool:
+    """Return whether an action says what something is full of or covered with."""
+    first, _, last = value.removeprefix("not ").partition(" ")
+    return (last in {"of", "with"} and (first == "full" or is_past(first))) or (last == "in" and first in _COVERED)
 
 
 def _parse_property(words: list[str]) -> Claim | None:
@@ -244,6 +265,8 @@ def _predicate(claim: Claim, scene: Scene) -> str:
     if is_negative(claim.value):
         any_ = "" if claim.value == "without" else "any"
         objects = " and ".join(_some(name, scene, any_, is_denied=True) for name in claim.objects)
+    elif _says_what_with(claim.value):
+        objects = " and ".join(_some(n, scene) if _is_mass_or_many(n, scene) else _the(n, scene) for n in claim.objects)
     else:
         objects = " and ".join(_the(name, scene) for name in claim.objects)
     denial = "not " if claim.value.startswith("not ") else ""
@@ -294,7 +317,7 @@ def _named(name: str, scene: Scene, *, is_plural: bool | None = None) -> str:
 def _the(name: str, scene: Scene) -> str:
     """Return a name with its definite article, if it has one."""
     named = _named(name, scene)
-    return named if _is_owner(name) or _spelling_of(name, scene)[0] == "" else f"the {named}"
+    return named if _is_game(name, scene) or _is_owner(name) or _spelling_of(name, scene)[0] == "" else f"the {named}"
 
 
 def _some(name: str, scene: Scene, article: str = "", *, is_denied: bool = False) -> str:
@@ -305,11 +328,24 @@ def _some(name: str, scene: Scene, article: str = "", *, is_denied: bool = False
         return _the(name, scene)
     if is_many and name.split()[0] in _HUNDREDS and " of " in name:
         return named
-    thing = scene.find_thing(name)
-    is_uncounted_here = is_uncounted(name) and not (thing is not None and thing.is_counted)
-    if is_many or is_uncounted_here or name.rpartition(" ")[2] in PLURAL_ONLY:
+    if is_many or _is_mass_or_many(name, scene):
         return f"{article} {named}".lstrip()
     return f"{_article(named)} {named}"
+
+
+def _is_game(name: str, scene: Scene) -> bool:
+    """Return whether somebody plays it, so that `volleyball` is no ball."""
+    return name in GAMES and any(item.word == "playing" and name in item.objects for item in scene.relations)
+
+
+def _is_counted(name: str, scene: Scene) -> bool:
+    thing = scene.find_thing(name)
+    return thing is not None and thing.is_counted
+
+
+def _is_mass_or_many(name: str, scene: Scene) -> bool:
+    is_mass = is_uncounted(name) and not _is_counted(name, scene)
+    return is_mass or (_is_plural(name, scene) and not _is_proper(name, scene))
 
 
 def _all(name: str) -> str:
@@ -341,4 +377,4 @@ def _article(name: str) -> str:
     is_spelled = re.fullmatch(r".|[A-Z]{2,3}\d*|[B-DF-HJ-NP-TV-Z]+\d*", first)  # said by its letters, as in `x-ray`
     if is_spelled and first.isascii():
         return "an" if first[0].lower() in "aefhilmnorsx8" else "a"
-    return "an" if _VOWEL.match(first.lower()) else "a"
+    return "an" if _VOWEL.match(unicodedata.normalize("NFKD", first.lower())) else "a"

@@ -135,7 +135,8 @@ _IRREGULAR: Final = _pairs(
     "houses:house horses:horse roses:rose noses:nose purses:purse nurses:nurse mooses:moose cheeses:cheese "
     "blouses:blouse suitcases:suitcase bookcases:bookcase caches:cache headaches:headache taxis:taxi "
     "menus:menu emus:emu gnus:gnu tutus:tutu "
-    "gurus:guru bayous:bayou haikus:haiku causes:cause fuses:fuse spouses:spouse neckties:necktie"
+    "gurus:guru bayous:bayou haikus:haiku causes:cause fuses:fuse spouses:spouse neckties:necktie "
+    "antennae:antenna fungi:fungus"
 )
 _PLURAL_OF: Final = {singular: plural for plural, singular in _IRREGULAR.items()}
 _IN_COMPOUNDS: Final = _listed("houses horses shelves knives wolves leaves children nurses")

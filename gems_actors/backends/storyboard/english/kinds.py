@@ -158,7 +158,8 @@ SUBSTANCES: Final = word_set(
     "surf seawater snowfall rainfall "
     # materials
     "bronze copper brass steel marble granite concrete asphalt cement plaster cardboard plastic rubber fabric denim "
-    "silk velvet lace wool cotton fur hair skin wax glitter tinsel foil slime goo blood paint ink gasoline petrol soap "
+    "silk velvet lace wool cotton fur hair skin wax glitter tinsel foil slime goo blood soot ash "
+    "paint ink gasoline petrol soap "
     # food
     "food meat beef pork bacon ham seafood caviar tofu sushi rice pasta spaghetti ramen couscous quinoa oatmeal "
     "porridge granola cereal bread toast dough flour sugar salt butter margarine cream syrup honey jam marmalade "
@@ -176,6 +177,12 @@ SERVINGS: Final = word_set(
     "chocolate candy fruit cabbage broccoli cauliflower corn pepper salad"
 )
 """Nouns of what is not counted, except for portions of it: `any coffee`, `two coffees`."""
+
+GAMES: Final = word_set(
+    "chess checkers poker bingo soccer football basketball volleyball baseball softball tennis hockey golf rugby "
+    "badminton ping-pong"
+)
+"""Nouns of games, which have no article where they are played: `playing chess`."""
 
 
 def is_substance(name: str) -> bool:

@@ -114,7 +114,13 @@ class Lookahead:
         is_done = (
             self.tokens.at(at - 1) in ANIMATE and goes_on
         )  # `a walker crossing between`, `a robot painting flowers`
-        return is_participle(word) or (word in NOUNS_IN_ING and (is_done or self.tokens.at(at + 1) in DETERMINERS))
+        is_done = is_done or following in DETERMINERS or (at > 0 and self._begins_name(at + 1))
+        return is_participle(word) or (word in NOUNS_IN_ING and is_done)
+
+    def _begins_name(self, at: int) -> bool:
+        """Return whether a token has a capital letter before small ones, as in `a taxi crossing Brooklyn Bridge`."""
+        raw = self.tokens.raw[at] if at < len(self.tokens.raw) else ""
+        return raw.istitle() and not self.tokens.is_in_capitals
 
     def ends_at(self, at: int) -> bool:
         """Return whether no noun phrase goes on at a token."""

@@ -18,14 +18,19 @@ _SMALL: Final = frozenset(("of", "the", "de", "la", "du", "del", "von", "van"))
 _SHORT: Final = {"on top of": ("on", {"top", "atop"}), "inside": ("in", {"inside", "within"})}
 """Places with a shorter name, and the words of a prompt that ask for the longer one."""
 
+_MAX_NAME_TOKENS: Final = 4
+
 
 def wording_of(tokens: Tokens, names: Iterable[str]) -> Wording:
     """Return how a prompt writes these names."""
     known = dict.fromkeys(names)
-    written = () if tokens.is_in_capitals else tuple(_written(tokens, name) for name in known)
+    written = [item for name in known if (item := _written(tokens, name)) is not None]
+    if tokens.is_in_capitals:  # `The Taj Mahal` alone has as many as a title
+        is_name = tokens.words[0] == "the" and len(tokens.words) <= _MAX_NAME_TOKENS
+        written = [item for item in written if is_name and item[1] == "the"]
     said = set(tokens.words)
     return Wording(
-        tuple(item for item in written if item is not None),
+        tuple(written),
         frozenset(name for name in known if plural(name).split()[-1] in said and name.split()[-1] not in said),
         tuple((place, short) for place, (short, long) in _SHORT.items() if said.isdisjoint(long)),
     )
@@ -43,7 +48,7 @@ def _written(tokens: Tokens, name: str) -> tuple[str, str, str] | None:
 
 def _written_at(tokens: Tokens, at: int, words: list[str]) -> tuple[str, str, str] | None:
     raw = [item.replace("’", "'") for item in tokens.raw[at : at + len(words)]]
-    is_whole = all(item[0].isupper() or word in _SMALL for item, word in zip(raw, words, strict=True))
+    is_whole = all("A" <= item[0] <= "Z" or word in _SMALL for item, word in zip(raw, words, strict=True))
     is_proper = is_whole and (len(words) > 1 or not _is_common(words[0]))
     if (at == 0 or tokens.at(at - 1) in {".", ";"}) and not is_proper and raw[0][1:] == raw[0][1:].lower():
         raw[0] = raw[0].lower()  # a capital letter that only begins the sentence
@@ -66,4 +71,4 @@ def cased(word: str, written: str) -> str:
     """Return a word in lower case, or its plural, with the capital letters with which it is written."""
     if written.lower() == word[: len(written)]:
         return written + word[len(written) :]
-    return written[0] + word[1:]
+    return written[0] + word[1:] if written[0].isascii() else word
