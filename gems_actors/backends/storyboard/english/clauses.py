@@ -7,10 +7,11 @@ object is still to come. What it cannot use stays unused, and is reported as not
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from gems_actors.backends.storyboard.english.collecting import Collector, is_human
-from gems_actors.backends.storyboard.english.gates.relations import makes_sense
+from gems_actors.backends.storyboard.english.gates.relations import makes_sense, may_be_worn_too
 from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CHARTS, CLOTHES
 from gems_actors.backends.storyboard.english.sentence import Pending, acts, kinds_of
 from gems_actors.backends.storyboard.english.things import Things
@@ -247,8 +248,9 @@ class ClauseReader(Things):
         if self.tokens.at(at) in {"but", "while", "as", "then"} or self.tokens.at(start) in ABSENCES:
             return False
         phrase, after = self.phrases.read(start)
-        is_worn = shared.word == "inside" and not CLOTHES.isdisjoint(kinds_of(self.last or "x"))
-        if phrase is not None and not makes_sense("wearing" if is_worn else shared.word, phrase.thing.name):
+        is_worn = shared.word in {"wearing", "inside"} and not CLOTHES.isdisjoint(kinds_of(self.last or "x"))
+        makes = may_be_worn_too if is_worn else partial(makes_sense, shared.word)
+        if phrase is not None and not makes(phrase.thing.name):
             return False  # `a woman in a hat and a man`
         is_bare = phrase is not None and phrase.stated is None and not phrase.is_definite
         is_part = is_bare and phrase is not None and not phrase.is_plural and not acts(phrase.thing.name)

@@ -25,7 +25,7 @@ _QUOTED = re.compile(
 )
 _TEXT_SIGNS: Final = SIGN_NOUNS | TEXT_NOUNS | SAYING
 """Words next to which single quotation marks are those of a text: the `'legs'` of a wine are none."""
-_CAPITAL = r"(?:[A-Z][\w'’&!-]*|\d[\w:]*(?:[.,]\d+)*%?|&)"
+_CAPITAL = r"(?:(?:Dr|Mr|Mrs|Ms|St)\. [A-Z][\w'’-]*|[A-Z][\w'’&!-]*|\d[\w:]*(?:[.,]\d+)*%?|&)"
 _CAPITALS = rf"{_CAPITAL}(?: (?:(?:of|the|and|in|on|to|for|a) ){{0,2}}{_CAPITAL})*[!?]?"
 _SAYING = re.compile(
     r"\b(says?|saying|reads?|reading|spells?|spelling|titled|labell?ed|entitled|called|named"
@@ -100,7 +100,6 @@ def extract(text: str) -> tuple[str, Found]:
     """Return the prompt without what the patterns found, and what they found."""
     found = Found()
     text = _QUOTED.sub(lambda match: _take_quoted(match, found), text)
-    text = open_abbreviations(text, found.unread)
     text = _IMPERATIVE.sub(r"\1", _take_foreign(text, found))
     text = drop_ranges(text, found.unread)
     if _CLOCK.search(text):
@@ -112,6 +111,7 @@ def extract(text: str) -> tuple[str, Found]:
         text = _SAYING.sub(lambda match: _take_saying(match, found), text)
         text = _ANNOUNCED_CAPITALS.sub(lambda match: f"{match[1]} {_take_text(match[2], found)}", text)
         text = _SIGN_CAPITALS.sub(lambda match: f"{match[1]} {_take_text(match[2], found)}", text)
+    text = open_abbreviations(text, found.unread)
     text = _SAYS_LOWER.sub(lambda match: _take_said(match, found), text)
     text = _CHART.sub(lambda match: _take_chart(match, found), text)
     if _CLOCK.search(text):

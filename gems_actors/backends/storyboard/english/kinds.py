@@ -129,7 +129,8 @@ AMBIENT: Final = word_set("sun wind breeze gale gust storm thunderstorm sandstor
 """Light and weather: what is in them is inside no thing."""
 VEHICLES: Final = word_set(
     "car truck bus van train tram bike bicycle motorcycle scooter boat ship sailboat canoe yacht plane airplane "
-    "helicopter rocket tractor carriage wagon sled taxi ambulance"
+    "helicopter rocket tractor carriage wagon sled taxi ambulance "
+    "trailer caravan minivan pickup lorry suv jeep"
 )
 COLLECTIVES: Final = word_set("couple pair duo trio family crowd band team group audience choir orchestra class crew")
 """One name of several people."""

@@ -79,10 +79,12 @@ _REMOTE: Final = _SEEING | word_set(
     "photographing filming painting drawing sketching admiring observing aiming shooting"
 )
 """Actions whose object may be far away."""
+_DEPICTING: Final = word_set("painting drawing sketching carving")
+"""Actions whose object is only shown."""
 _HANDLING: Final = word_set(
     "reading eating drinking playing holding carrying wearing riding driving writing cooking baking knitting sewing "
     "stirring cutting pouring hugging kissing petting feeding brushing washing sweeping using hosting teaching "
-    "fighting hitting catching lighting making building"
+    "milking fighting hitting catching lighting making building"
 )
 """Actions in which somebody is together with the object."""
 _INSTRUMENTS: Final = word_set(
@@ -144,7 +146,8 @@ class Ownership(Absences):
             return self.last  # `wraps a book in paper`, `places a boat on the water`
         if target in SCENES and place in _SHARED_PLACES and not is_scene(self.last):
             if self.shared is not None and not _is_around_both(self.shared, place, target):
-                return self.last if acts(self.last) and place in _BESIDE else None
+                is_near = acts(self.last) and place in _BESIDE and self.shared.word not in _DEPICTING
+                return self.last if is_near else None
             widest = self.agent or self.clause[0]
             is_chain = self.shared is not None and not acts(widest) and not self.shared.word.endswith(_HOLDING)
             is_chain = is_chain and self.last not in {"ground", "floor"}  # `tied to the ground in a meadow`
@@ -195,6 +198,8 @@ class Ownership(Absences):
             if target in SUPPORTS and not is_definite:
                 return last if is_scene(owner) else owner
             return None
+        if shared.word in _DEPICTING:
+            return None  # `drawing a dinosaur on a sidewalk`
         if shared.kind == "action" and " " not in shared.word:
             is_with_owner = place == "at" and (target in _WORKPLACES or shared.word in TRANSFERS)
             is_with_owner = is_with_owner or (target in SEATS and place == "on top of")

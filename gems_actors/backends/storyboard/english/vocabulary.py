@@ -160,7 +160,8 @@ ABSTRACT: Final = word_set(
     "discontents startup haiku brand bloom night country countries date place pressure twenties thirties forties "
     "fifties sixties seventies eighties nineties screenshot documentary name speech manner offer observer element "
     "elements snapshot finish price prices file north south east west northeast northwest southeast southwest aim "
-    "quarters thirds fifths eighths two-thirds one-third one-quarter three-quarters weather me us you "
+    "dr mr mrs ms prof quarters thirds fifths eighths "
+    "two-thirds one-third one-quarter three-quarters weather me us you "
     "ease step sensation luxury elegance sophistication comfort convenience"
 )
 """Nouns that name nothing that can be drawn as a thing."""

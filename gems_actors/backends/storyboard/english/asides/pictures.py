@@ -16,7 +16,9 @@ _FURNITURE: Final = word_set(
     "corkboard door piano"
 )
 """What pictures are put on."""
-_BELOW_PICTURES: Final = word_set("fireplace mantel mantelpiece sofa couch bed headboard desk dresser sideboard piano")
+_BELOW_PICTURES: Final = word_set(
+    "fireplace mantel mantelpiece sofa couch bed headboard desk dresser sideboard piano stairs staircase"
+)
 PICTURES: Final = word_set(
     "painting drawing sketch poster portrait illustration print engraving watercolor watercolour"
 )
@@ -78,7 +80,7 @@ def _placed(head: str, verb: str, word: str, target: str) -> Picture:
         return Picture.WHOLE if head in HUMANS else Picture.THING
     is_over = word in {"above", "over"} and target in _BELOW_PICTURES
     if verb == "hanging" or is_over:
-        is_indoors = is_over or target in ROOMS | {"wall"}
+        is_indoors = is_over or target in ROOMS | {"wall"} or head in SCENES | VEHICLES
         return Picture.THING if is_indoors else Picture.WHOLE
     if word == "on" and target in _FURNITURE:
         return Picture.THING if is_large else Picture.OPEN if head in ANIMATE else Picture.WHOLE

@@ -15,6 +15,7 @@ from gems_actors.backends.storyboard.english.kinds import (
     SCENES,
     SEATS,
     SUPPORTS,
+    VEHICLES,
 )
 from gems_actors.backends.storyboard.english.naming import is_owner
 from gems_actors.backends.storyboard.english.tokens import Tokens
@@ -28,11 +29,18 @@ _SINGLE: Final = word_set("nose mouth face beak head tail trunk neck beard moust
 """Parts of which a body has one."""
 _LIMBS: Final = word_set("leg arm foot head wing back seat")
 """Parts of a body that furniture and vehicles have, too."""
-_OTHER_PARTS: Final = word_set(
-    "wheel petal sail window door handle chimney button leaf branch string key pedal propeller engine mast headlight "
-    "tower turret column pillar drawer shelf board plank brick spoke knob lens strap pocket sleeve roof tire antenna"
+_OWNERS: Final = (
+    (
+        word_set("wheel sail pedal propeller engine mast headlight tire spoke"),
+        VEHICLES | word_set("robot cart wheelchair skateboard windmill drone"),
+    ),
+    (word_set("window door chimney tower turret column pillar roof"), BUILDINGS | VEHICLES),
+    (word_set("petal leaf branch"), word_set("flower rose tulip sunflower daisy lily tree bush plant orchid bouquet")),
 )
-"""Parts of what does not act."""
+"""Parts, and what else may have them."""
+_DETAILS: Final = word_set("handle button string drawer shelf board plank knob lens strap pocket antenna")
+"""Parts of many things that do not act."""
+_OTHER_PARTS: Final = _DETAILS.union(*(parts for parts, _ in _OWNERS))
 _PARTS: Final = BODY_PARTS | _OTHER_PARTS
 
 
@@ -48,7 +56,7 @@ def without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
         is_one_of_more = heads[head] > 1 and thing.name == head  # `an elephant and a baby elephant`
         is_single = thing.count == 1 and head in shown_again
         is_uncertain = is_repeated or is_one_of_more or is_single or _is_counted_again(head, tokens)
-        if thing.is_counted and (is_uncertain or _is_part_of_more(thing, scene)):
+        if thing.is_counted and (is_uncertain or _is_part_of_more(thing, scene, tokens)):
             scene = scene.with_thing(replace(thing, is_counted=False))
     return scene
 
@@ -105,7 +113,7 @@ def _parts_of_one(tokens: Tokens) -> Iterator[str]:
                 yield from map(singular, tokens.words[start + 1 : start + 4])
 
 
-def _is_part_of_more(thing: Thing, scene: Scene) -> bool:
+def _is_part_of_more(thing: Thing, scene: Scene, tokens: Tokens) -> bool:
     """Return whether a thing is a part of another one, which may have more of it, or of which others have some, too."""
     part = _head(thing)
     if part not in _PARTS:
@@ -119,7 +127,8 @@ def _is_part_of_more(thing: Thing, scene: Scene) -> bool:
         return False
     if thing.count == 1 and part not in _SINGLE:
         return True
-    is_of_many = any(owner.count > 1 for owner in scene.things if owner.name in owners)
+    owning = (other for other in scene.things if other.name in owners)
+    is_of_many = any(owner.count > 1 or _is_counted_again(_head(owner), tokens) for owner in owning)
     others = (other for other in scene.things if other.name not in owners and other != thing)
     return is_of_many or any(_may_have(other, part) for other in others)
 
@@ -127,8 +136,11 @@ def _is_part_of_more(thing: Thing, scene: Scene) -> bool:
 def _may_have(other: Thing, part: str) -> bool:
     """Return whether a thing may have such a part."""
     head = _head(other)
+    owners = next((owners for parts, owners in _OWNERS if part in parts), None)
+    if owners is not None:
+        return head in owners
     if head in ANIMATE:
         return part in BODY_PARTS
-    if head in _PARTS | CLOTHES or head in SCENES - BUILDINGS:
+    if head in _PARTS | CLOTHES | SCENES:
         return False
-    return part in _OTHER_PARTS or (part in _LIMBS and (head in SUPPORTS | SEATS or head in {"table", "plane"}))
+    return part in _DETAILS or (part in _LIMBS and head in SUPPORTS | SEATS)
