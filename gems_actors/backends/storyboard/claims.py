@@ -42,6 +42,7 @@ _STATED = rf"(?:the |(?=(?:some|any|every|no)(?:one|body)'s )|(?={_NAME} (?:is|a
 _SHOWS_NAME = re.compile(rf"(?:does )?the image shows? (?:the )?({_NAME})", re.IGNORECASE)
 _HAS = re.compile(rf"(?:do|does) {_SUBJECT}(.+?) have (.+)|{_STATED}(.+?) (?:has|have) (.+)", re.IGNORECASE)
 _IS = re.compile(rf"(?:is|are) {_SUBJECT}(.+)|{_STATED}(.+? (?:is|are) .+)", re.IGNORECASE)
+_TIME_SHOWN: Final = re.compile(r"showing (\d+:\d\d)")
 _PICTURES: Final = frozenset({"image", "picture", "photo", "scene"})
 _COVERED: Final = frozenset({"covered", "coated", "drenched", "soaked", "dressed", "clad", "wrapped"})
 _HUNDREDS: Final = frozenset({"hundred", "thousand", "million"})
@@ -78,6 +79,8 @@ def ask(claim: Claim, scene: Scene) -> str:
         case Claim(kind="other"):
             label, _, number = claim.value.partition("=")
             return f"Does the {claim.subject} show {label} as {number}?"
+        case Claim(kind="action", objects=()) if time := _TIME_SHOWN.fullmatch(claim.value):
+            return f"Does {_the(claim.subject, scene)} show {time[1]}?"
         case Claim(kind="position", value="with", objects=(part,)) if not _accompanies(claim.subject, part):
             has = "Do" if is_plural else "Does"
             return f"{has} {_the(claim.subject, scene)} have {_some(part, scene)}?"
@@ -110,6 +113,8 @@ def state(claim: Claim, scene: Scene) -> str:
         case Claim(kind="other"):
             label, _, number = claim.value.partition("=")
             return f"the {claim.subject} shows {label} as {number}"
+        case Claim(kind="action", objects=()) if time := _TIME_SHOWN.fullmatch(claim.value):
+            return f"{_the(claim.subject, scene)} shows {time[1]}"
         case Claim(kind="position", value="with", objects=(part,)) if not _accompanies(claim.subject, part):
             return f"{_the(claim.subject, scene)} {'have' if is_plural else 'has'} {_some(part, scene)}"
         case _:
@@ -165,6 +170,8 @@ def parse_claim(sentence: str) -> Claim | None:
         return Claim("count", singular(absence[1]), "0")
     if value := re.fullmatch(r"(?:does )?the (.+?) shows? (.+) as (\S+)", text):
         return Claim("other", value[1], f"{value[2]}={value[3]}")
+    if time := re.fullmatch(r"(?:does )?the (.+?) shows? (\d+:\d\d)", text):
+        return Claim("action", time[1], f"showing {time[2]}")
     if existence := re.fullmatch(r"(?:(?:is|are) there|there (?:is|are)) (.+)", text):
         return _parse_existence(existence[1])
     if (game := re.fullmatch(r"(?:is )?(\S+) (?:is )?being played", text)) and game[1] in GAMES:

@@ -158,9 +158,9 @@ SUBSTANCES: Final = word_set(
     "undergrowth shrubbery driftwood firewood sunlight sunshine moonlight starlight daylight lightning thunder foam "
     "surf seawater snowfall rainfall "
     # materials
-    "bronze copper brass steel marble granite concrete asphalt cement plaster cardboard plastic rubber fabric denim "
-    "silk velvet lace wool cotton fur hair skin wax glitter tinsel foil slime goo blood soot ash "
-    "paint ink gasoline petrol soap "
+    "bronze copper brass steel marble granite concrete asphalt cement plaster cardboard plastic rubber fabric "
+    "denim bamboo yarn twine confetti silk velvet lace wool cotton fur hair skin wax glitter tinsel foil slime goo blood "
+    "soot ash paint ink gasoline petrol soap "
     # food
     "food meat beef pork bacon ham seafood caviar tofu sushi rice pasta spaghetti ramen couscous quinoa oatmeal "
     "porridge granola cereal bread toast dough flour sugar salt butter margarine cream syrup honey jam marmalade "
@@ -168,9 +168,9 @@ SUBSTANCES: Final = word_set(
     "arugula celery asparagus garlic ginger basil parsley cilantro coriander mint thyme rosemary oregano dill "
     "cinnamon vanilla hummus guacamole salsa wheat barley milk broth "
     # what there are many of under one name
-    "armor armour clothing furniture jewelry jewellery luggage baggage equipment machinery pottery glassware "
-    "cutlery silverware graffiti signage scaffolding laundry trash garbage rubbish litter debris rubble wreckage "
-    "traffic makeup underwear lingerie money cash cattle livestock poultry wildlife text lettering calligraphy"
+    "armor armour attire clothing swimwear furniture jewelry jewellery luggage baggage equipment machinery pottery "
+    "glassware cutlery silverware graffiti signage scaffolding laundry trash garbage rubbish litter debris rubble "
+    "wreckage traffic makeup underwear lingerie money cash cattle livestock poultry wildlife text lettering calligraphy"
 )
 """Nouns of what is not counted: `any snow`."""
 SERVINGS: Final = word_set(

@@ -138,6 +138,7 @@ def test_a_name_that_may_be_no_plural_is_not_asked(prompt: str) -> None:
         ("the dog is not on the bed", "Is the dog not on a bed?"),
         ("a dog on a mat, close-up", "Is the image a close-up?"),
         ("a portrait of a sailor", "Is the image a portrait?"),
+        ("a clock showing twenty minutes to four", "Does the clock show 3:40?"),
         ("an aerial photo of a beach", "Is the image an aerial view?"),
         ("an oil painting of a ship", "Is the image an oil painting?"),
         ("a fox, anime style", "Is the style of the image anime?"),
@@ -177,6 +178,7 @@ def test_glasses_are_eyeglasses_only_where_they_are_worn(prompt: str, asked: str
         ("Is the tree without a leaf?", "Is the tree without leaves?"),
         ("Is the style of the image close-up?", "Is the image a close-up?"),
         ("Is the style of the image aerial?", "Is the image an aerial view?"),
+        ("Is the clock shown showing 3:40?", "Does the clock show 3:40?"),
         ("Is the image free of texts?", "Is the image free of text?"),
     ],
 )
