@@ -248,9 +248,9 @@ class ClauseReader(Things):
         if self.tokens.at(at) in {"but", "while", "as", "then"} or self.tokens.at(start) in ABSENCES:
             return False
         phrase, after = self.phrases.read(start)
-        is_worn = shared.word in {"wearing", "inside"} and not CLOTHES.isdisjoint(kinds_of(self.last or "x"))
+        is_worn = shared.word in {"wearing", "dressed in", "clad in"}
         makes = may_be_worn_too if is_worn else partial(makes_sense, shared.word)
-        if phrase is not None and not makes(phrase.thing.name):
+        if phrase is not None and (not makes(phrase.thing.name) or self.is_in_view(after)):
             return False  # `a woman in a hat and a man`
         is_bare = phrase is not None and phrase.stated is None and not phrase.is_definite
         is_part = is_bare and phrase is not None and not phrase.is_plural and not acts(phrase.thing.name)
@@ -262,7 +262,9 @@ class ClauseReader(Things):
         is_part_of = phrase is not None and not kinds_of(phrase.thing.name).isdisjoint(CLOTHES | BODY_PARTS)
         is_owned = self.begins_phrase(shared.span[1]) and (is_part_of or acts(shared.subject))
         is_placed = self.phrases.place_at(after) > 0 and not is_owned  # `a mill with a door and a car on a road`
-        if shared.word == "with" and (self.tokens.at(after) == "with" or (is_placed and self.begins_phrase(start))):
+        if shared.word == "with" and (
+            self.tokens.at(after) in {"with", "without"} or (is_placed and self.begins_phrase(start))
+        ):
             return False  # `a robot with a loose arm and a doll with a torn dress`
         if after == start + 1 and self.tokens.at(start) in THIRD_PERSONS and shared.word not in SHARING:
             return False  # `leans on a railing and smokes`

@@ -178,6 +178,18 @@ SERVINGS: Final = word_set(
     "chocolate candy fruit cabbage broccoli cauliflower corn pepper salad"
 )
 """Nouns of what is not counted, except for portions of it: `any coffee`, `two coffees`."""
+PART_OWNERS: Final = (
+    (
+        word_set("wheel sail pedal propeller engine mast headlight tire spoke"),
+        VEHICLES | word_set("robot cart wheelchair skateboard windmill drone"),
+    ),
+    (word_set("window door chimney tower turret column pillar roof"), BUILDINGS | VEHICLES),
+    (word_set("petal leaf branch"), word_set("flower rose tulip sunflower daisy lily tree bush plant orchid bouquet")),
+)
+"""Parts, and what else may have them."""
+DETAILS: Final = word_set("handle button string drawer shelf board plank knob lens strap pocket antenna")
+"""Parts of many things that do not act."""
+PARTS: Final = BODY_PARTS | DETAILS.union(*(parts for parts, _ in PART_OWNERS))
 
 GAMES: Final = word_set(
     "chess checkers poker bingo soccer football basketball volleyball baseball softball tennis hockey golf rugby "

@@ -13,6 +13,7 @@ from gems_actors.backends.storyboard.english.kinds import (
     CLOTHES,
     CONTAINERS,
     EXPANSES,
+    PARTS,
     ROOMS,
     SCENES,
     SEATS,
@@ -145,13 +146,7 @@ class Ownership(Absences):
         if self.shared is not None and self.shared.word in _PLACING:
             return self.last  # `wraps a book in paper`, `places a boat on the water`
         if target in SCENES and place in _SHARED_PLACES and not is_scene(self.last):
-            if self.shared is not None and not _is_around_both(self.shared, place, target):
-                is_near = acts(self.last) and place in _BESIDE and self.shared.word not in _DEPICTING
-                return self.last if is_near else None
-            widest = self.agent or self.clause[0]
-            is_chain = self.shared is not None and not acts(widest) and not self.shared.word.endswith(_HOLDING)
-            is_chain = is_chain and self.last not in {"ground", "floor"}  # `tied to the ground in a meadow`
-            return self.last if is_chain or is_scene(widest) else widest
+            return self._owner_in_scene(self.last, place, target)
         is_doing = self.shared is not None and (self.shared.kind == "action" or self.shared.word == "with")
         if target in SHELTERS and place == "under" and is_doing and acts(self.agent or self.clause[0]):
             return self.agent or self.clause[0]
@@ -159,6 +154,17 @@ class Ownership(Absences):
             return None  # `a mirror on the wall above a sink`
         is_definite = phrase is not None and phrase.is_definite
         return self._of_two(self.shared, self.last, place, target, is_definite=is_definite)
+
+    def _owner_in_scene(self, last: str, place: str, target: str) -> str | None:
+        """Return what is in a scene: the widest of the things that were named, or the last one of a chain."""
+        if self.shared is not None and not _is_around_both(self.shared, place, target):
+            is_near = acts(last) and place in _BESIDE and self.shared.word not in _DEPICTING
+            return last if is_near else None
+        widest = self.agent or self.clause[0]
+        is_chain = self.shared is not None and not acts(widest) and not self.shared.word.endswith(_HOLDING)
+        is_chain = is_chain and last not in {"ground", "floor"}  # `tied to the ground in a meadow`
+        is_part = not kinds_of(last).isdisjoint(PARTS)  # `a cabin with two windows next to a lake`
+        return last if is_chain or (is_scene(widest) and not is_part) else widest
 
     def _owner_of_company(self, last: str, at: int) -> str | None:
         """Return what is with the phrase at a token."""
@@ -286,7 +292,11 @@ class Ownership(Absences):
     def _is_of_view(self, at: int, spelled: str) -> bool:
         """Return whether `with` opens a further part of the picture: `with mountains in the background`."""
         end = self.phrases.read(at + 1)[1] if spelled == "with" else at
-        return self.tokens.words[end : end + 2] == ["in", "the"] and self.tokens.at(end + 2) in _VIEWS and end > at
+        return self.is_in_view(end) and end > at
+
+    def is_in_view(self, at: int) -> bool:
+        """Return whether `in the background` or the like begins at a token."""
+        return self.tokens.words[at : at + 2] == ["in", "the"] and self.tokens.at(at + 2) in _VIEWS
 
 
 def _is_around_pictures(phrase: Phrase | None) -> bool:

@@ -39,7 +39,7 @@ _ENDS_OF: Final = frozenset(("side", "sides", "end", "ends", "corner", "corners"
 _POSTURED: Final = BODY_PARTS | {"tiptoe", "back", "side", "stomach", "belly", "heel", "haunch"}
 """Parts on which somebody stands, kneels or lies: `a soldier on his knees`."""
 _IN_IDIOMS: Final = frozenset(("heel", "lung", "luck", "wit", "guard", "mind", "pace", "leisure", "prime"))
-_GIVING: Final = frozenset(("giving", "handing", "showing", "offering", "passing"))
+_GIVING: Final = TRANSFERS - {"selling"}
 _WHICH: Final = frozenset(("which", "whom", "whose", "where"))
 _FINITE_HAVING: Final = frozenset(("has", "have", "had", "contains", "features"))
 

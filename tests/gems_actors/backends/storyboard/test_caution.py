@@ -130,6 +130,8 @@ def test_what_is_passed_by_is_listed(prompt: str, listed: str) -> None:
         ("a man wearing headphones and sneakers", "Is the man wearing the sneakers?"),
         ("a flower with five petals in a vase", "Are there exactly five petals in the image?"),
         ("a farmer milking a cow in a barn", "Is the farmer in the barn?"),
+        ("a cabin with two windows next to a lake", "Is the cabin next to the lake?"),
+        ("half a dozen oysters on ice", "Are there exactly six oysters in the image?"),
         ("a couple on a bridge, both holding umbrellas", "Is the couple holding the umbrellas?"),
         ("a dog by a lake", "Is the dog by the lake?"),
         ("a painting of a ship above a fireplace", "Is the painting of a ship above the fireplace?"),

@@ -10,12 +10,13 @@ from typing import Final
 from gems_actors.backends.storyboard.english.kinds import (
     ANIMATE,
     BODY_PARTS,
-    BUILDINGS,
     CLOTHES,
+    DETAILS,
+    PART_OWNERS,
+    PARTS,
     SCENES,
     SEATS,
     SUPPORTS,
-    VEHICLES,
 )
 from gems_actors.backends.storyboard.english.naming import is_owner
 from gems_actors.backends.storyboard.english.tokens import Tokens
@@ -29,19 +30,6 @@ _SINGLE: Final = word_set("nose mouth face beak head tail trunk neck beard moust
 """Parts of which a body has one."""
 _LIMBS: Final = word_set("leg arm foot head wing back seat")
 """Parts of a body that furniture and vehicles have, too."""
-_OWNERS: Final = (
-    (
-        word_set("wheel sail pedal propeller engine mast headlight tire spoke"),
-        VEHICLES | word_set("robot cart wheelchair skateboard windmill drone"),
-    ),
-    (word_set("window door chimney tower turret column pillar roof"), BUILDINGS | VEHICLES),
-    (word_set("petal leaf branch"), word_set("flower rose tulip sunflower daisy lily tree bush plant orchid bouquet")),
-)
-"""Parts, and what else may have them."""
-_DETAILS: Final = word_set("handle button string drawer shelf board plank knob lens strap pocket antenna")
-"""Parts of many things that do not act."""
-_OTHER_PARTS: Final = _DETAILS.union(*(parts for parts, _ in _OWNERS))
-_PARTS: Final = BODY_PARTS | _OTHER_PARTS
 
 
 def without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
@@ -66,7 +54,9 @@ def list_uncounted(scene: Scene, tokens: Tokens) -> None:
     asked = {thing.count for thing in scene.things if thing.is_counted} | {count for _, count in scene.totals}
     for at, word in enumerate(tokens.words):
         number = number_of(word)
-        if number is not None and number > 1 and number not in asked and scene.things:
+        if tokens.phrase(at - 2, at + 1) == "half a dozen" and 6 in asked:
+            tokens.use(at - 2, at + 1)
+        elif number is not None and number > 1 and number not in asked and scene.things:
             tokens.is_used[at] = False
 
 
@@ -116,9 +106,9 @@ def _parts_of_one(tokens: Tokens) -> Iterator[str]:
 def _is_part_of_more(thing: Thing, scene: Scene, tokens: Tokens) -> bool:
     """Return whether a thing is a part of another one, which may have more of it, or of which others have some, too."""
     part = _head(thing)
-    if part not in _PARTS:
+    if part not in PARTS:
         return False
-    if is_owner(thing.name.split()[0]) or any(map(is_owner, thing.name.split())):
+    if any(map(is_owner, thing.name.split())):
         return part not in _SINGLE
     owners = {
         relation.subject for relation in scene.relations if relation.word == "with" and thing.name in relation.objects
@@ -136,11 +126,11 @@ def _is_part_of_more(thing: Thing, scene: Scene, tokens: Tokens) -> bool:
 def _may_have(other: Thing, part: str) -> bool:
     """Return whether a thing may have such a part."""
     head = _head(other)
-    owners = next((owners for parts, owners in _OWNERS if part in parts), None)
+    owners = next((owners for parts, owners in PART_OWNERS if part in parts), None)
     if owners is not None:
         return head in owners
     if head in ANIMATE:
         return part in BODY_PARTS
-    if head in _PARTS | CLOTHES | SCENES:
+    if head in PARTS | CLOTHES | SCENES:
         return False
-    return part in _DETAILS or (part in _LIMBS and head in SUPPORTS | SEATS)
+    return part in DETAILS or (part in _LIMBS and head in SUPPORTS | SEATS)
