@@ -99,7 +99,7 @@ class Absences(Sentence):
     def _members_of(self, at: int, group: str) -> int:
         """Take `one of them broken`, `none of them smiling` or `all of them holding umbrellas`."""
         word, start = self.tokens.at(at), at + 3
-        if word in {"none", *_ALL} and self.found.has_rival(group):
+        if self.found.has_rival(group):
             return self._pass_by_members(at, group)  # `two dogs and a cat, none of them sleeping`
         start += self.tokens.at(start) in COPULAS
         if word in _ALL and self._begins_action(start):

@@ -17,6 +17,7 @@ from gems_actors.backends.storyboard.english.kinds import (
 from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import (
     DEGREES,
+    FUNCTION_WORDS,
     PLURAL_MODIFIERS,
     POSTNOMINAL,
     attribute_of,
@@ -26,7 +27,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     is_plain_adjective,
 )
 from gems_actors.backends.storyboard.pictograms import find_pictogram
-from gems_actors.backends.storyboard.words import is_participle, singular, surface_of, word_set
+from gems_actors.backends.storyboard.words import is_participle, number_of, singular, surface_of, word_set
 
 _NOUNS: Final = ANIMATE | BODY_PARTS | CLOTHES | SCENES | SEATS | SIGN_NOUNS | SUPPORTS
 
@@ -83,13 +84,17 @@ def is_of_relation(adjective: str, noun: str) -> bool:
 
 def is_unsaid(words: list[str], at: int) -> bool:
     """Return whether an attribute is not wholly so, as in `half empty`, or is about a role, as in `old friend`."""
-    if attribute_of(words[at]) is None and words[at] not in POSTNOMINAL:
+    word = words[at]
+    is_attribute = attribute_of(word) is not None or word in POSTNOMINAL
+    is_before_noun = at + 1 < len(words) and words[at + 1].isalpha() and words[at + 1] not in FUNCTION_WORDS
+    may_be_one = is_before_noun and word.isalpha() and word not in FUNCTION_WORDS and number_of(word) is None
+    if not (is_attribute or (may_be_one and at > 0 and words[at - 1] in DEGREES)):
         return False
     start = at
     while start > 0 and is_adverb(words[start - 1]):
         start -= 1
     is_graded = not DEGREES.isdisjoint(words[start:at])
-    return is_graded or (at + 1 < len(words) and is_of_relation(words[at], words[at + 1]))
+    return is_graded or (at + 1 < len(words) and is_of_relation(word, words[at + 1]))
 
 
 @lru_cache(maxsize=4096)

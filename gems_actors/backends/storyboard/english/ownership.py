@@ -29,7 +29,14 @@ from gems_actors.backends.storyboard.english.verbs import (
     TRANSFERS,
     is_past,
 )
-from gems_actors.backends.storyboard.english.vocabulary import ATTACHING, JOINTS, POSSESSIVES, PRONOUNS, is_adverb
+from gems_actors.backends.storyboard.english.vocabulary import (
+    ATTACHING,
+    DETERMINERS,
+    JOINTS,
+    POSSESSIVES,
+    PRONOUNS,
+    is_adverb,
+)
 from gems_actors.backends.storyboard.words import PLACES, word_set
 
 _PLACED: Final = frozenset(("set", "placed", "positioned", "located", "situated"))
@@ -194,6 +201,9 @@ class Ownership(Absences):
         owner = shared.subject
         if target in BODY_PARTS and place in {"inside", "on top of"} and acts(owner):
             return last  # `balancing plates on one arm`
+        is_counted = self.begins_phrase(shared.span[1]) and self.tokens.at(shared.span[1]) not in DETERMINERS
+        if shared.word == "with" and is_counted and not kinds_of(last).isdisjoint(_INSTRUMENTS):
+            return None  # `a dog with two paws on a table`
         if shared.word in ATTACHING or shared.word in {"dressed in", "clad in"}:
             if shared.word == "wearing" or not kinds_of(last).isdisjoint(CLOTHES | BODY_PARTS):
                 return last if target in BODY_PARTS else owner

@@ -214,7 +214,7 @@ class Sentence:
             return False
         opening = self.tokens.at(shared.span[1])
         is_part = self.last.split()[-1] in BODY_PARTS
-        return opening in POSSESSIVES or (is_part and number_of(opening) is not None)
+        return opening in POSSESSIVES or (is_part and opening == "one")
 
 
 def kinds_of(name: str) -> set[str]:

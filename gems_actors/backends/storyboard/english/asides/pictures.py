@@ -6,7 +6,7 @@ import re
 from enum import Enum
 from typing import Final
 
-from gems_actors.backends.storyboard.english.kinds import ANIMATE, HUMANS, ROOMS, SCENES, VEHICLES
+from gems_actors.backends.storyboard.english.kinds import ANIMATE, HUMANS, ROOMS, SCENES, SEATS, SUPPORTS, VEHICLES
 from gems_actors.backends.storyboard.words import singular, word_set
 
 _WITHIN: Final = r"(?:(?!\b(?:that|which|who|where|and|as|while|whose|with)\b)[^,.;:\n])*?"
@@ -42,7 +42,7 @@ _PLACED = re.compile(
 )
 
 
-AROUND_PICTURES: Final = _FURNITURE | _BELOW_PICTURES | ROOMS | {"frame", "hook", "nail"}
+AROUND_PICTURES: Final = SEATS | SUPPORTS | _FURNITURE | _BELOW_PICTURES | ROOMS | {"frame", "hook", "nail"}
 """Where pictures are, rather than what they show."""
 
 
@@ -78,7 +78,8 @@ def _placed(head: str, verb: str, word: str, target: str) -> Picture:
     is_large = head in HUMANS | SCENES | VEHICLES
     if verb == "leaning":
         return Picture.WHOLE if head in HUMANS else Picture.THING
-    is_over = word in {"above", "over"} and target in _BELOW_PICTURES
+    is_below = target in _BELOW_PICTURES or (is_large and target in SEATS | SUPPORTS)
+    is_over = word in {"above", "over"} and is_below
     if verb == "hanging" or is_over:
         is_indoors = is_over or target in ROOMS | {"wall"} or head in SCENES | VEHICLES
         return Picture.THING if is_indoors else Picture.WHOLE
