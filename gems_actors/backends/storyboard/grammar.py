@@ -15,10 +15,11 @@ from gems_actors.backends.storyboard.english.clauses import ClauseReader
 from gems_actors.backends.storyboard.english.collecting import MAX_THINGS
 from gems_actors.backends.storyboard.english.extraction import MAX_TEXTS, Found, extract
 from gems_actors.backends.storyboard.english.gates.counts import list_uncounted, without_uncertain_counts
+from gems_actors.backends.storyboard.english.listing.coverage import list_uncarried
 from gems_actors.backends.storyboard.english.prose.reader import MAX_PLAIN_SENTENCE, ProseReader, is_prose
 from gems_actors.backends.storyboard.english.tokens import is_broken, not_understood, tokenize
 from gems_actors.backends.storyboard.english.wording import wording_of
-from gems_actors.backends.storyboard.scene import Claim, Relation, Scene, Thing
+from gems_actors.backends.storyboard.scene import Claim, Relation, Scene, Thing, claims_of
 
 STRESS_OPENING: Final = "Make sure:"
 DIRECTION_OPENING: Final = "Direction:"
@@ -59,6 +60,7 @@ def _parse_description(text: str) -> Scene:
     scene = without_uncertain_counts(collector.scene(), tokens)
     scene = _with_charts_and_times(scene, found)
     list_uncounted(scene, tokens)
+    list_uncarried(tokens, claims_of(replace(scene, texts=tuple(found.texts), styles=tuple(found.styles))))
     texts = tuple(found.texts)
     if not scene.things and not texts and text.strip() and not any(map(str.isalnum, text)):
         texts = (" ".join(text.split())[:40].replace('"', "'"),)

@@ -44,6 +44,10 @@ VIEWS: Final = {
 """Looks that are no style, and what a picture that has them is: `an aerial view`."""
 _PLAIN_MEDIA: Final = _listed("photograph, photo, picture, image, shot, view, scene, snapshot, rendering")
 """Kinds of pictures that say nothing about the style."""
+_PHOTOGRAPHS: Final = frozenset(_listed("photograph, photo, photography"))
+"""Those that a style next to them leaves to say: `a photo of` alone opens any prompt."""
+_OF_PHOTOGRAPHS: Final = frozenset(_listed("macro, long exposure, double exposure"))
+"""Looks that only a photograph has."""
 _GENERAL_MEDIA: Final = _listed("painting, drawing, illustration, sketch, render")
 _TECHNIQUES: Final = frozenset(
     _listed("watercolor, watercolour, oil, ink, charcoal, pastel, digital, anime, cartoon, manga, comic, pencil")
@@ -131,7 +135,7 @@ _NAMED_STYLE = re.compile(
 )
 _SEGMENT = re.compile(
     rf"(?:^|(?<=[,.;\n]))\s*(?:in )?(?:an? )?((?:{_STYLE})(?:[ ,]+(?:{_STYLE}))*)"
-    r"(?: (?:style|art|photo|photograph|painting|illustration|drawing|photography))?\s*(?=[,.;\n]|$)",
+    r"(?: (style|art|photo|photograph|painting|illustration|drawing|photography))?\s*(?=[,.;\n]|$)",
     re.IGNORECASE,
 )
 """Styles between commas."""
@@ -183,7 +187,7 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
         looks = [*looks, *(() if is_said or medium in _PLAIN_MEDIA else (medium,))]
         for look in () if is_open else looks:
             take(look)
-        unread.extend([*(looks if is_open else ()), *rest])
+        unread.extend([*(looks if is_open else ()), *rest, *_unsaid(match[3], looks)])
         return re.sub(r"\b(?:an?|the)\s*$", "", match[1], flags=re.IGNORECASE) + " "
 
     def take_list(match: re.Match[str]) -> str:
@@ -194,6 +198,7 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
             return match[0]  # `a pencil, a ruler and an eraser`
         for look in re.split(r"\s*,\s*", match[1]):
             take(look)
+        unread.extend(_unsaid(match[2] or "", re.split(r"\s*,\s*", match[1])))
         return " , "
 
     def take_one(match: re.Match[str]) -> str:
@@ -223,6 +228,12 @@ def _without_open_place(text: str, unread: list[str]) -> tuple[str, bool]:
         return text, False
     unread.append(text[start:end])
     return f"{text[:start]} {text[end:]}", True
+
+
+def _unsaid(medium: str, looks: list[str]) -> list[str]:
+    """Return the word for a photograph where its looks are those of any picture, so that no style says what it is."""
+    is_said = not looks or not _OF_PHOTOGRAPHS.isdisjoint(map(str.lower, looks))
+    return [medium] if medium.lower() in _PHOTOGRAPHS and not is_said else []
 
 
 def _is_hedged(match: re.Match[str]) -> bool:

@@ -47,6 +47,8 @@ class Tokens:
     is_used: list[bool] = field(init=False)
     doubts: list[str] = field(default_factory=list)
     """Phrases whose words are understood, but not what they belong to."""
+    doubted: set[int] = field(default_factory=set)
+    """Indexes of their words."""
 
     def __post_init__(self) -> None:
         self.is_used = [False] * len(self.words)
@@ -63,11 +65,16 @@ class Tokens:
 
     def doubt(self, start: int, end: int) -> None:
         """Note that a phrase belongs to something that was not understood."""
-        self.doubts.append(" ".join(self.raw[start:end])[:_MAX_PHRASE_CHARACTERS])
+        self.doubts.append(self.written(start, end))
+        self.doubted.update(range(start, end))
 
     def at(self, index: int) -> str:
         """Return the word at an index, or a full stop beyond the end."""
         return self.words[index] if 0 <= index < len(self.words) else "."
+
+    def written(self, start: int, end: int) -> str:
+        """Return words as they are written, as far as a phrase may be long."""
+        return " ".join(self.raw[start:end])[:_MAX_PHRASE_CHARACTERS]
 
     def phrase(self, start: int, end: int) -> str:
         """Return words in lower case, joined by spaces."""
@@ -151,16 +158,22 @@ def is_broken(tokens: Tokens) -> bool:
 
 def not_understood(tokens: Tokens, unread: Iterable[str]) -> tuple[str, ...]:
     """Return what patterns left and the words that nothing used, as phrases; those from the sixteenth on are one."""
-    left = list(_phrases(tokens))
-    doubts = [words for words in tokens.doubts if not any(words in phrase for phrase in left)]
-    left = [words for words in left if not any(words in phrase for phrase in doubts)]
+    left = [tokens.written(start, end) for start, end in listed_spans(tokens)]
+    doubts = [words for words in tokens.doubts if not _is_within(words, (*left, *tokens.doubts))]
+    left = [words for words in left if not _is_within(words, doubts)]
     phrases = list(dict.fromkeys((*filter(None, unread), *doubts, *left)))
     if len(phrases) > _MAX_PHRASES:
         phrases = [*phrases[: _MAX_PHRASES - 1], ", ".join(phrases[_MAX_PHRASES - 1 :])]
     return tuple(text if len(text) <= 1_500 else f"{text[:1_500]}…" for text in phrases)
 
 
-def _phrases(tokens: Tokens) -> Iterator[str]:
+def _is_within(words: str, phrases: Iterable[str]) -> bool:
+    """Return whether words are a part of one of these phrases."""
+    return any(f" {words} " in f" {phrase} " and words != phrase for phrase in phrases)
+
+
+def listed_spans(tokens: Tokens) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each phrase of words that nothing used, with the preposition or article before them."""
     start: int | None = None
     end = 0
     for at, word in enumerate([*tokens.words, "."]):
@@ -169,12 +182,11 @@ def _phrases(tokens: Tokens) -> Iterator[str]:
             start = at if start is None else start
             end = at + 1
         elif not is_open and start is not None:
-            yield _phrase(tokens, start, end)
+            yield _widened(tokens, start, end)
             start = None
 
 
-def _phrase(tokens: Tokens, start: int, end: int) -> str:
-    """Return unused words with the preposition or article before them."""
+def _widened(tokens: Tokens, start: int, end: int) -> tuple[int, int]:
     while start > 0 and (not tokens.is_used[start - 1] or tokens.words[start - 1] in NEGATIONS):
         if tokens.words[start - 1] not in FUNCTION_WORDS - JOINTS:
             break
@@ -184,4 +196,4 @@ def _phrase(tokens: Tokens, start: int, end: int) -> str:
         after += 1
     if after == len(tokens.words) or tokens.words[after] in {",", ".", ";"}:
         end = after  # `flickering off`
-    return " ".join(tokens.raw[start:end])[:_MAX_PHRASE_CHARACTERS]
+    return start, end

@@ -115,6 +115,7 @@ class ProseReader:
         before = order.chunks[index - 1] if index else None
         if before is not None and before.phrase is not None and self.tokens.is_used[before.end - 1]:
             self.tokens.doubts.append(f"{before.phrase.thing.name} {self.tokens.phrase(start, end)} …")
+            self.tokens.doubted.update(range(start, end))
             return
         while start > 0 and not self.tokens.is_used[start - 1] and self.tokens.at(start - 1) not in {",", ".", ";"}:
             start -= 1
