@@ -159,8 +159,8 @@ SUBSTANCES: Final = word_set(
     "surf seawater snowfall rainfall "
     # materials
     "bronze copper brass steel marble granite concrete asphalt cement plaster cardboard plastic rubber fabric "
-    "denim bamboo yarn twine confetti silk velvet lace wool cotton fur hair skin wax glitter tinsel foil slime goo blood "
-    "soot ash paint ink gasoline petrol soap "
+    "denim bamboo yarn twine confetti silk velvet lace wool cotton fur hair skin wax glitter tinsel foil slime goo "
+    "blood soot ash paint ink gasoline petrol soap "
     # food
     "food meat beef pork bacon ham seafood caviar tofu sushi rice pasta spaghetti ramen couscous quinoa oatmeal "
     "porridge granola cereal bread toast dough flour sugar salt butter margarine cream syrup honey jam marmalade "
