@@ -146,7 +146,8 @@ class Absences(Sentence):
         if start is None:
             return None
         word, before = self.tokens.at(at), self.tokens.at(at - 1)
-        if self.tokens.at(start) in {"other", "others", "longer"} or (word == "no" and self.tokens.at(start) == "more"):
+        is_limit = self.phrases.is_limit_at(start) or (word == "no" and self.tokens.at(start) == "more")
+        if is_limit or self.tokens.at(start) in {"other", "others", "longer"}:
             self.lose()  # `no other people` than those named before
             return self.end_of_clause(start)
         if self._denies_predicate(start):

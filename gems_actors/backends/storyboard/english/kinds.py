@@ -35,6 +35,8 @@ BODY_PARTS: Final = word_set(
     "tusk neck knee elbow cheek eyebrow eyelash lip chest wrist toe thumb"
 )
 """Parts that belong to a living thing wherever `with` stands."""
+LIMBS: Final = word_set("hand paw foot finger elbow knee claw hoof arm leg toe")
+"""Parts of a body that may be somewhere else than the rest of it: `with one hand on the rail`."""
 HUMANS: Final = word_set(
     "walker man woman boy girl child kid baby person people lady gentleman guy couple family knight king queen "
     "prince princess wizard witch pirate sailor soldier doctor nurse chef cook farmer fisherman astronaut artist "

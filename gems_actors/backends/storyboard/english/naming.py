@@ -33,7 +33,7 @@ _NOUNS: Final = ANIMATE | BODY_PARTS | CLOTHES | SCENES | SEATS | SIGN_NOUNS | S
 
 
 _TIES: Final = word_set(
-    "master friend pal buddy mate companion acquaintance colleague comrade"
+    "classmate roommate teammate master friend pal buddy mate companion acquaintance colleague comrade"
     " partner rival enemy foe lover flame relative cousin"
 )
 """What somebody is to somebody else."""

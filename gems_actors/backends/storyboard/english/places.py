@@ -36,7 +36,7 @@ from gems_actors.backends.storyboard.words import (
 _EITHER: Final = frozenset(("either", "each", "both", "opposite", "one", "every"))
 _OTHER_SIDES: Final = frozenset(("other", "far", "opposite", "near", "nearest", "farthest"))
 _ENDS_OF: Final = frozenset(("side", "sides", "end", "ends", "corner", "corners"))
-_POSTURED: Final = BODY_PARTS | {"tiptoe", "back", "side", "stomach", "belly", "heel", "haunch"}
+_POSTURED: Final = BODY_PARTS | {"tiptoe", "back", "side", "stomach", "belly", "tummy", "heel", "haunch"}
 """Parts on which somebody stands, kneels or lies: `a soldier on his knees`."""
 _IN_IDIOMS: Final = frozenset(("heel", "lung", "luck", "wit", "guard", "mind", "pace", "leisure", "prime"))
 _GIVING: Final = TRANSFERS - {"selling"}

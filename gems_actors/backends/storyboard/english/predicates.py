@@ -184,7 +184,7 @@ class Predicates(Places):
         after = at + 1
         while is_adverb(self.tokens.at(after)) or self.tokens.at(after) == "together":
             after += 1
-        if self._is_supposed(after):
+        if self._is_supposed(verb, after):
             self.lose()
             return self.end_of_clause(after + 1)
         if self.tokens.at(after) in {"as", "like"}:
@@ -239,11 +239,12 @@ class Predicates(Places):
             return self._state(at, end, after_phrase, subject, negative)
         return self._without_object(at, after, particle, subject, negative + verb)
 
-    def _is_supposed(self, at: int) -> bool:
+    def _is_supposed(self, verb: str, at: int) -> bool:
         """Return whether what follows a verb says that nothing of it, or that something else, may be so."""
         word, following = self.tokens.at(at), self.tokens.at(at + 1)
         is_likened = word == "as" and following in {"if", "though"}  # `fingers curled as though they held a hand`
         is_further = word in NOUNS_IN_ING and following in DETERMINERS  # `who never smiles painting a portrait`
+        is_further = is_further or (is_participle(word) and verb not in _TRANSITIVE)
         return is_likened or (self.is_negated and is_further)
 
     def _is_manner(self, at: int) -> bool:

@@ -10,9 +10,9 @@ from gems_actors.backends.storyboard.english.gates.relations import makes_sense
 from gems_actors.backends.storyboard.english.kinds import (
     AMBIENT,
     ANIMATE,
-    BODY_PARTS,
     CLOTHES,
     LEASHES,
+    LIMBS,
     PAIRED,
     SCENES,
     SEATS,
@@ -213,7 +213,7 @@ class Sentence:
         if shared is None or shared.word != "with" or self.last is None:
             return False
         opening = self.tokens.at(shared.span[1])
-        is_part = self.last.split()[-1] in BODY_PARTS
+        is_part = self.last.split()[-1] in LIMBS
         return opening in POSSESSIVES or (is_part and opening == "one")
 
 

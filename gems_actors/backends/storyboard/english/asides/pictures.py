@@ -17,7 +17,7 @@ _FURNITURE: Final = word_set(
 )
 """What pictures are put on."""
 _BELOW_PICTURES: Final = word_set(
-    "fireplace mantel mantelpiece sofa couch bed headboard desk dresser sideboard piano stairs staircase"
+    "fireplace mantel mantelpiece sofa couch bed headboard desk dresser sideboard piano bar stairs staircase"
 )
 PICTURES: Final = word_set(
     "painting drawing sketch poster portrait illustration print engraving watercolor watercolour"
