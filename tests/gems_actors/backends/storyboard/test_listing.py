@@ -68,6 +68,8 @@ def test_each_word_of_a_prompt_is_asked_or_listed(table: str) -> None:
         ("a teacher showing a map to a pupil", "teacher showing …"),
         ("a teacher showing a map to a pupil", "map to …"),
         ("a kite floating barely above the trees", "barely"),
+        ("an emblem featured on a coat of arms", "featured on …"),
+        ("a chef sniffing a row of jars", "a row of …"),
         ("a shelf where three dolls sit", "shelf where …"),
         ("a lighthouse on a cliff, photograph", "photograph"),
         ("a sepia photograph of a train", "photograph"),

@@ -31,6 +31,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     WRITING,
     attribute_of,
     is_adverb,
+    is_plain_adjective,
 )
 from gems_actors.backends.storyboard.scene import Claim, is_negative
 from gems_actors.backends.storyboard.words import (
@@ -108,7 +109,8 @@ class _Coverage:
         """Note the words with the one before them, and with dots for the thing after them, which is asked."""
         is_whole = is_content(self._tokens.at(at)) and not self._is_measure(at) and self._tokens.at(at) not in _MANY
         is_relation = not is_content(self._tokens.at(at)) and self._tokens.at(at) not in {"both", "only"}
-        if start > 0 and is_relation and is_content(self._tokens.at(start - 1)):
+        before = self._tokens.at(start - 1)
+        if is_relation and not self._ends(start - 1) and (is_content(before) or is_past(before)):
             start -= 1
         self._tokens.doubt(start, end)
         if not is_whole and self._tokens.at(end) not in ENDS and self._phrases.read(end)[0] is not None:
@@ -215,7 +217,7 @@ class _Coverage:
             while self._leads_measure(start - 1):
                 start -= 1
             return start, end + 1  # `a small stack of`
-        if self._is_measure(end) and attribute_of(word) is not None:
+        if self._is_measure(end) and is_plain_adjective(word):
             return at, at
         return at, end
 
@@ -225,7 +227,7 @@ class _Coverage:
 
     def _leads_measure(self, at: int) -> bool:
         word = self._tokens.at(at)
-        return word in DETERMINERS or number_of(word) is not None or attribute_of(word) is not None
+        return word in DETERMINERS or number_of(word) is not None or is_plain_adjective(word)
 
     def _is_carried(self, at: int) -> bool:
         """Return whether a content word is in a claim, or adds nothing to those that are."""
