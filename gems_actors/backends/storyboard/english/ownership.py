@@ -119,6 +119,7 @@ class Ownership(Absences):
         if before in {",", "while"}:
             is_alone = self.head == self.first
             is_main = self.head is not None and (is_alone or (acts(self.head) and spelled != "with"))
+            is_main = is_main and not (spelled == "with" and self._opens_clause(end))
             return self.head if is_main else None
         if before in {"and", "but"}:
             return self.agent or self.head
@@ -295,6 +296,15 @@ class Ownership(Absences):
         if (only := self._only_one_acting()) is not None or self.shared is None or self.last is None:
             return only
         return self.last if acts(self.last) and self.shared.word in _SIDES else None
+
+    def _opens_clause(self, at: int) -> bool:
+        """Return whether `, with` opens a further part of the picture, as in `with a barn behind it`."""
+        phrase, after = self.phrases.read(at)
+        if phrase is None or not kinds_of(phrase.thing.name).isdisjoint(CLOTHES | BODY_PARTS):
+            return False
+        if length := self.phrases.place_at(after):
+            return self.tokens.at(after + length) not in POSSESSIVES
+        return self.tokens.at(after) not in JOINTS | {".", ";"}
 
     def _is_unowned(self) -> bool:
         return self.last == self.unowned is not None
