@@ -16,7 +16,7 @@ from gems_actors.backends.storyboard.english.collecting import MAX_THINGS
 from gems_actors.backends.storyboard.english.extraction import MAX_TEXTS, Found, extract
 from gems_actors.backends.storyboard.english.gates.counts import list_uncounted, without_uncertain_counts
 from gems_actors.backends.storyboard.english.listing.coverage import list_uncarried
-from gems_actors.backends.storyboard.english.prose.reader import MAX_PLAIN_SENTENCE, ProseReader, is_prose
+from gems_actors.backends.storyboard.english.prose.reader import ProseReader, is_prose
 from gems_actors.backends.storyboard.english.tokens import is_broken, not_understood, tokenize
 from gems_actors.backends.storyboard.english.wording import wording_of
 from gems_actors.backends.storyboard.scene import Claim, Relation, Scene, Thing, claims_of
@@ -51,12 +51,11 @@ def _parse_description(text: str) -> Scene:
     rest, found = extract(_LINES.sub("\n", _SPACES.sub(" ", text)))
     words = tokenize(rest, _MAX_TOKENS)
     is_long = is_prose(words)
-    counts_one = len(words.words) <= MAX_PLAIN_SENTENCE  # in longer prompts `a` tells more and counts less
     tokens = set_aside(words)
     collector = None if is_long else ClauseReader(tokens).read()
     if collector is None or is_broken(tokens):
         tokens = set_aside(tokenize(rest, _MAX_TOKENS))
-        collector = ProseReader(tokens, counts_one=counts_one).read()
+        collector = ProseReader(tokens, counts_one=not is_long).read()
     scene = without_uncertain_counts(collector.scene(), tokens)
     scene = _with_charts_and_times(scene, found)
     list_uncounted(scene, tokens)

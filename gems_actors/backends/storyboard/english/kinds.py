@@ -23,7 +23,8 @@ CLOTHES: Final = word_set(
     "shoes sneakers pajamas overalls vest apron scarf gloves swimsuit outfit helmet spacesuit cloak cape clothes "
     "clothing sari jersey parka kilt turtleneck sweatshirt polo blazer romper dungarees breeches anorak "
     "windbreaker loincloth pullover cowl eyeglasses sunglasses goggles headphones eyepatch bandana headband crown "
-    "tiara bowtie necktie wetsuit onesie toga leotard blouse sandals socks"
+    "tiara bowtie necktie wetsuit onesie toga leotard blouse sandals socks "
+    "shawl sash headscarf sarong kaftan yukata hanbok dirndl suspenders bodysuit headdress beanie jumpsuit tailcoat"
 )
 PAIRED: Final = word_set("boot shoe sneaker glove sandal sock slipper mitten")
 """Clothes of which one alone is a place to be in."""

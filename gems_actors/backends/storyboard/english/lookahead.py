@@ -34,6 +34,7 @@ from gems_actors.backends.storyboard.words import (
     PLACES,
     is_participle,
     number_of,
+    plural,
     singular,
 )
 
@@ -87,6 +88,7 @@ class Lookahead:
             return PAST_VERBS[word] if after != "by" else None
         before = self.tokens.at(at - 1)
         is_plural = before in NEGATIONS | {"they", "who", "that"} or singular(before) != before
+        is_plural = is_plural or (before in ANIMATE and plural(before) == before)  # `four goldfish swim`
         if word in SINGULAR_VERBS:
             return SINGULAR_VERBS[word] if after != "of" and after not in COMPARATIVES else None
         if word in PLURAL_VERBS and is_plural:

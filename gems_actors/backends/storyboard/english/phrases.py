@@ -102,6 +102,7 @@ _UNITS: Final = frozenset(
         "years",
     ]
 )
+_STOREYS: Final = frozenset(("first", "second", "third", "fourth", "fifth", "tenth", "top", "upper", "lower", "next"))
 _DRINKS: Final = frozenset(
     ("wine", "champagne", "cocktail", "beer", "martini", "shot", "water", "whiskey", "juice", "pint", "drinking")
 )
@@ -407,6 +408,8 @@ class PhraseReader(NameEnds):
         is_pictured = of is not None and bool(head_words) and head_words[-1] in PICTURED
         if words and opening.count is not None and words[0] in _UNITS:
             return None  # `a 5 ft tall statue`
+        if head_words and head_words[-1] == "floor" and not _STOREYS.isdisjoint(words):
+            return None  # `on the third floor of a hotel`
         if head_words and is_colour_only(head_words[-1]):
             return None  # `painted in mint green`
         is_drawing = of is not None and head_words[-1:] == ["drawing"]

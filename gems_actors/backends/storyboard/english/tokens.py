@@ -18,6 +18,8 @@ TEXT_MARK: Final = "\ue000"
 """Stands for a text that was taken out of the prompt, such as `"OPEN"`."""
 EMOJI: Final = "\ue001"
 """Begins the name of an emoji, which is one token."""
+MAX_PLAIN_SENTENCE: Final = 18
+"""Maximum words and marks of a prompt that is read as a phrase; a longer one may be prose."""
 _MAX_WORD_CHARACTERS: Final = 24
 _TOKEN = re.compile(
     r"\d+x\d+|\d+(?:-[^\W\d_]+)+|\d+(?:st|nd|rd|th|[.:,]\d+)*%?(?:[^\W\d_]+)?"
@@ -159,7 +161,10 @@ def is_broken(tokens: Tokens) -> bool:
 def not_understood(tokens: Tokens, unread: Iterable[str]) -> tuple[str, ...]:
     """Return what patterns left and the words that nothing used, as phrases; those from the sixteenth on are one."""
     left = [tokens.written(start, end) for start, end in listed_spans(tokens)]
-    doubts = [words for words in tokens.doubts if not _is_within(words, (*left, *tokens.doubts))]
+    doubts = [words for words in tokens.doubts if not _is_within(words, tokens.doubts)]
+    doubts = [
+        words for words in doubts if not _is_within(words.removesuffix(" …") if words.count(" ") > 1 else words, left)
+    ]
     left = [words for words in left if not _is_within(words, doubts)]
     phrases = list(dict.fromkeys((*filter(None, unread), *doubts, *left)))
     if len(phrases) > _MAX_PHRASES:

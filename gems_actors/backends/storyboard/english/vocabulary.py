@@ -222,7 +222,7 @@ FILLERS: Final = word_set(
     "main normal special common actual certain"
 )
 """Adjectives that ask for nothing that can be checked by itself."""
-SHADES: Final = word_set("light dark deep bright pale vivid soft rich vibrant electric")
+SHADES: Final = word_set("light dark deep bright pale vivid soft rich vibrant electric neon")
 """Adjectives that before a colour say which shade of it."""
 PLURAL_MODIFIERS: Final = word_set(
     "sports arms clothes glasses goods women's men's children's savings news christmas always"

@@ -19,7 +19,7 @@ from gems_actors.backends.storyboard.english.kinds import (
     SUPPORTS,
 )
 from gems_actors.backends.storyboard.english.naming import is_owner
-from gems_actors.backends.storyboard.english.tokens import Tokens
+from gems_actors.backends.storyboard.english.tokens import MAX_PLAIN_SENTENCE, Tokens
 from gems_actors.backends.storyboard.scene import Scene, Thing
 from gems_actors.backends.storyboard.words import number_of, singular, word_set
 
@@ -43,7 +43,8 @@ def without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
         is_repeated = has_more or (is_in_panels and head != "panel")
         is_one_of_more = heads[head] > 1 and thing.name == head  # `an elephant and a baby elephant`
         is_single = thing.count == 1 and head in shown_again
-        is_uncertain = is_repeated or is_one_of_more or is_single or _is_counted_again(head, tokens)
+        is_article = thing.count == 1 and len(tokens.words) > MAX_PLAIN_SENTENCE and not _is_said_single(head, tokens)
+        is_uncertain = is_repeated or is_one_of_more or is_single or is_article or _is_counted_again(head, tokens)
         if thing.is_counted and (is_uncertain or _is_part_of_more(thing, scene, tokens)):
             scene = scene.with_thing(replace(thing, is_counted=False))
     return scene
@@ -73,6 +74,14 @@ def _is_counted_again(noun: str, tokens: Tokens) -> bool:
             if is_numbered or not _FURTHER.isdisjoint(before):
                 return True
     return False
+
+
+def _is_said_single(noun: str, tokens: Tokens) -> bool:
+    """Return whether a long prompt, in which `a` counts nothing, says that there is one of a thing."""
+    pairs = zip(tokens.words, tokens.words[1:], strict=False)
+    return "exactly" in tokens.words or any(
+        word in {"one", "single"} and following == noun for word, following in pairs
+    )
 
 
 def _contents(scene: Scene) -> Iterator[str]:

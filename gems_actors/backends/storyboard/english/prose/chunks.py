@@ -17,6 +17,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     COPULAS,
     DETERMINERS,
     FILLERS,
+    FUNCTION_WORDS,
     HAVING,
     LOOSE_COUNTS,
     MEASURES,
@@ -146,8 +147,16 @@ class Chunker:
             return "verb"
         if word in TAKING_FORMS and word.endswith("s") and is_subject_before:
             return "verb"
+        if before is not None and self._is_unknown_verb(at, before):
+            return "verb"
         is_plural_verb = before is not None and before.phrase is not None and before.phrase.is_plural
         return "verb" if is_plural_verb and word in BASES else None
+
+    def _is_unknown_verb(self, at: int, before: Chunk) -> bool:
+        """Return whether a word in -s right after one thing is a verb that no table has: `a barber trims a beard`."""
+        word = self.tokens.at(at)
+        is_one = before.phrase is not None and before.phrase.stated == 1 and not before.phrase.is_plural
+        return is_one and singular(word) != word and word.isalpha() and word not in FUNCTION_WORDS
 
     def _thing_at(self, at: int) -> Chunk:
         """Return the certain thing at a token, or else words that say nothing."""

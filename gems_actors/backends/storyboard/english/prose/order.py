@@ -90,12 +90,15 @@ class Order:
             return False
         if index == 0 or (self.kind(index - 1), self.kind(index - 2)) == ("be", "there"):
             return True
-        if self.word(index - 1) == "and" and (self.kind(index - 2) in {"thing", "joint"} or not self._is_closed(index)):
+        if self.word(index - 1) == "and" and (self.kind(index - 2) == "thing" or not self._is_closed(index)):
             return False
         return self.kind(index - 1) == "joint" and self.is_subject(index)
 
     def _is_closed(self, index: int) -> bool:
         """Return whether the clause before `and` has its verb, unlike `a penguin wearing a tie and a monocle sits`."""
+        commas = [at for at in range(index) if self.word(at) == ","]
+        if commas == [index - 2]:
+            return True  # a single comma, which begins no list
         for at in range(index - 2, -1, -1):
             if self.kind(at) in PREDICATES and self.kind(at - 1) != "relative":
                 return True

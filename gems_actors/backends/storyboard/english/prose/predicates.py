@@ -9,7 +9,7 @@ from gems_actors.backends.storyboard.english.kinds import CLOTHES, PAIRED, SCENE
 from gems_actors.backends.storyboard.english.phrases import PhraseReader
 from gems_actors.backends.storyboard.english.prose.order import COVERED, Order
 from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
-from gems_actors.backends.storyboard.english.verbs import TAKING_FORMS, is_past
+from gems_actors.backends.storyboard.english.verbs import ANIMATE_ACTIONS, SINGULAR_VERBS, TAKING_FORMS, is_past
 from gems_actors.backends.storyboard.english.vocabulary import COMPARATIVES, STATES, VACUOUS
 from gems_actors.backends.storyboard.scene import RelationKind
 from gems_actors.backends.storyboard.words import NOUNS_IN_ING, PLACES, is_participle, place_name
@@ -17,6 +17,7 @@ from gems_actors.backends.storyboard.words import NOUNS_IN_ING, PLACES, is_parti
 _UNSURE_PLACES: Final = frozenset(("between", "in between", "into", "on the left side of", "on the right side of"))
 _BESIDE: Final = frozenset(("left of", "right of"))
 """Places that in a scene are a side of it: `on the left of the room`."""
+_OF_HOLDERS: Final = frozenset(("holding", "carrying", "wearing"))
 _ATTACHING: Final = {"has": "with"} | {word: word for word in ("with", "in", "wearing", "holding", "carrying")}
 
 
@@ -112,6 +113,8 @@ class PredicateReader:
             return
         if verb in NOUNS_IN_ING and place:
             return  # `the artist painting at the easel` could be a painting
+        if place and verb in ANIMATE_ACTIONS - _OF_HOLDERS and not acts(name):
+            return  # `a radio plays on a shelf`
         if is_past(verb):
             if not place or (place in {"with", "by"} and verb not in COVERED):
                 return
@@ -133,4 +136,5 @@ class PredicateReader:
         word = self._order.word(at)
         if self._order.kind(at) == "participle":
             return word
-        return self._phrases.verb_at(self._order.chunks[at].start) or TAKING_FORMS.get(word, "")
+        known = self._phrases.verb_at(self._order.chunks[at].start)
+        return known or TAKING_FORMS.get(word, "") or SINGULAR_VERBS.get(word, "")

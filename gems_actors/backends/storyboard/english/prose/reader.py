@@ -15,7 +15,7 @@ from gems_actors.backends.storyboard.english.prose.hedges import certain_end
 from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
 from gems_actors.backends.storyboard.english.prose.order import Order
 from gems_actors.backends.storyboard.english.prose.predicates import PredicateReader
-from gems_actors.backends.storyboard.english.tokens import Tokens
+from gems_actors.backends.storyboard.english.tokens import MAX_PLAIN_SENTENCE, Tokens
 from gems_actors.backends.storyboard.english.verbs import INTRANSITIVE, is_past
 from gems_actors.backends.storyboard.english.vocabulary import COPULAS, attribute_of
 from gems_actors.backends.storyboard.words import is_participle, singular, word_set
@@ -32,7 +32,6 @@ _DEPICTING: Final = word_set(
     "depicts shows features captures portrays presents displays showcases illustrates contains"
 )
 _MAX_PLAIN_TOKENS: Final = 60
-MAX_PLAIN_SENTENCE: Final = 18
 _MAX_PLAIN_STRETCH: Final = 12
 _CONTINUING: Final = word_set("its his her their which who whose while as where when then")
 """Words with which no member of a list begins, but a further part of a sentence does."""
@@ -92,7 +91,7 @@ class ProseReader:
         is_frame = noun in {"image", "scene"} or (start == 0 and noun in _PICTURES)
         if not is_frame or verb not in _DEPICTING:
             return start
-        self.tokens.use(start, at + 2)
+        self.tokens.use(at, at + 2)
         return at + 2
 
     def _read_sentence(self, order: Order) -> None:
@@ -105,8 +104,8 @@ class ProseReader:
         for index, name in order.there.items():
             if name and order.begins_clause(index):
                 predicates.read(index, name)
-        for index in order.there:
-            if order.kind(index - 1) == "place" and not self.tokens.is_used[order.chunks[index - 1].start]:
+        for index, name in order.there.items():
+            if name and order.kind(index - 1) == "place" and not self.tokens.is_used[order.chunks[index - 1].start]:
                 self._doubt_place(order, index - 1)
 
     def _doubt_place(self, order: Order, index: int) -> None:
@@ -114,9 +113,7 @@ class ProseReader:
         start, end = order.chunks[index].start, order.chunks[index].end
         before = order.chunks[index - 1] if index else None
         if before is not None and before.phrase is not None and self.tokens.is_used[before.end - 1]:
-            self.tokens.doubts.append(f"{before.phrase.thing.name} {self.tokens.phrase(start, end)} …")
-            self.tokens.doubted.update(range(start, end))
-            return
+            start = before.end - 1
         while start > 0 and not self.tokens.is_used[start - 1] and self.tokens.at(start - 1) not in {",", ".", ";"}:
             start -= 1
         self.tokens.doubt(start, end)
@@ -137,6 +134,7 @@ class ProseReader:
                     self._found.uncount(name)
             return ""
         is_counted = thing.is_counted and not self._is_named_again(chunk, thing.count, kind)
+        is_counted = is_counted and self.tokens.at(chunk.start - 1) != "between"  # of more: `between two buildings`
         added = self._found.add(replace(phrase, thing=replace(thing, is_counted=is_counted)))
         if added is not None:
             self._use(chunk, phrase)
