@@ -25,6 +25,7 @@ from gems_actors.backends.storyboard.english.verbs import (
     is_past,
 )
 from gems_actors.backends.storyboard.english.vocabulary import (
+    AMOUNTS,
     BREAKERS,
     CLASSIFYING,
     COMPARATIVES,
@@ -153,7 +154,10 @@ class PhraseReader(NameEnds):
         """Note that a phrase is understood, except for words of it that ask for nothing."""
         for at in range(start, after):
             word = self.tokens.at(at)
-            is_left = is_adverb(word) or word in FILLERS or is_shade(word, self.tokens.at(at + 1))
+            is_half_dozen = word == "half" and self.tokens.phrase(at + 1, at + 3) == "a dozen"
+            is_left = (
+                (is_adverb(word) and not is_half_dozen) or word in FILLERS or is_shade(word, self.tokens.at(at + 1))
+            )
             is_left = is_left or word == "than" or is_unsaid(self.tokens.words, at)
             if not is_left and (number_of(word) or 0) <= MAX_COUNT:
                 self.tokens.use(at, at + 1)
@@ -359,6 +363,9 @@ class PhraseReader(NameEnds):
         if head in INSUBSTANTIAL or (head == "number" and opening.is_definite):
             return None, end  # `the memory of a summer` has no summer, `the number of flowers` no further flowers
         is_mass = inner is not None and not inner.is_plural and inner.thing.name.split()[-1] not in PLURAL_ONLY
+        if head in AMOUNTS and len(words) == 1:  # `lots of smoke` is smoke, `lots of the cups` are not all of them
+            is_part = inner is None or inner.is_definite
+            return None if is_part else inner if is_mass else self._measured(inner, head), end
         if (head in MEASURES or singular(head) in MEASURES) and not is_mass:  # `a pile of laundry` is one thing
             return self._measured(inner, head), end
         if head in WHOLES:

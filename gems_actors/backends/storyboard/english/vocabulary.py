@@ -14,6 +14,8 @@ POSSESSIVES: Final = word_set("his her its their my our your")
 LOOSE_COUNTS: Final = dict.fromkeys(("several", "multiple", "various"), 4) | (
     {"some": 3, "few": 3, "many": 6, "numerous": 6, "both": 2}
 )
+AMOUNTS: Final = word_set("lot lots plenty")
+"""Words before `of` that say nothing but how much there is."""
 MEASURES: Final = dict.fromkeys(
     word_set(
         "group bunch set row herd flock pack collection pile stack crowd line team number series swarm pod school "

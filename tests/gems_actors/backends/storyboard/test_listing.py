@@ -52,6 +52,8 @@ def test_each_word_of_a_prompt_is_asked_or_listed(table: str) -> None:
         ("two rows of chairs facing a stage", "two rows of …"),
         ("a small group of hikers on a ridge", "a small group of …"),
         ("lots of candles on an altar", "lots of …"),
+        ("lots of smoke above a town", "lots of …"),
+        ("a lot of birds on a wire", "a lot of …"),
         ("many kites above a beach", "many …"),
         ("the interior of a submarine with a periscope", "the interior of …"),
         ("both of the cups are empty", "both of …"),
@@ -84,6 +86,7 @@ def test_words_that_the_grammar_goes_past_are_listed(prompt: str, listed: str) -
     [
         "a pair of oars in a rowboat",
         "a pair of binoculars on a map",
+        "half a dozen eggs in a carton",
         "several boats near a pier",
         "a photo of a cat",
         "a cat on a rug, macro photography",

@@ -22,6 +22,7 @@ from gems_actors.backends.storyboard.english.verbs import (
 )
 from gems_actors.backends.storyboard.english.vocabulary import (
     ABSENCES,
+    AMOUNTS,
     DETERMINERS,
     LOOSE_COUNTS,
     MEASURES,
@@ -67,7 +68,7 @@ _PICTURES: Final = word_set(
 _PHOTOS: Final = word_set("photo photograph photos photographs")
 _MANY: Final = word_set("many numerous")
 """Amounts that the plural does not say, as it says `some` and `several`."""
-_AMOUNTS: Final = frozenset(LOOSE_COUNTS) - _MANY - {"both"}
+_LOOSE: Final = frozenset(LOOSE_COUNTS) - _MANY - {"both"}
 _DENYING: Final = word_set("nobody no-one none nothing instead rather free devoid lacks lacking except besides anyone")
 _TELLING: Final = SAYING | WRITING | TEXT_NOUNS | word_set("displaying displays display words number")
 _NO_MATTER: Final = word_set("kind kinds type types sort sorts made set specific particular")
@@ -223,7 +224,9 @@ class _Coverage:
 
     def _is_measure(self, at: int) -> bool:
         word = self._tokens.at(at)
-        return self._tokens.at(at + 1) == "of" and not {word, singular(word)}.isdisjoint(MEASURES.keys() | WHOLES)
+        return self._tokens.at(at + 1) == "of" and not {word, singular(word)}.isdisjoint(
+            MEASURES.keys() | WHOLES | AMOUNTS
+        )
 
     def _leads_measure(self, at: int) -> bool:
         word = self._tokens.at(at)
@@ -232,8 +235,10 @@ class _Coverage:
     def _is_carried(self, at: int) -> bool:
         """Return whether a content word is in a claim, or adds nothing to those that are."""
         word = self._tokens.at(at).removeprefix(EMOJI)
-        if number_of(word) is not None or word in _AMOUNTS or word in _NO_MATTER:
+        if number_of(word) is not None or word in _LOOSE or word in _NO_MATTER:
             return True
+        if word == "half" and number_of(self._tokens.at(at + 2)) is not None:
+            return True  # `half a dozen`
         if word in WRITING and "text" in self._absent:
             return True
         if word == "single" and "1" in self._counts:
