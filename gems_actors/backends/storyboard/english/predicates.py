@@ -14,6 +14,7 @@ from gems_actors.backends.storyboard.english.verbs import (
     PURPOSES,
     SINGULAR_VERBS,
     THIRD_PERSONS,
+    TRANSITIVE,
     is_past,
 )
 from gems_actors.backends.storyboard.english.vocabulary import (
@@ -54,11 +55,6 @@ _PHOTOGRAPHED: Final = frozenset(("viewed", "photographed", "shot", "filmed", "p
 """Participles that tell how a picture was taken."""
 _WITHOUT_OBJECT: Final = frozenset(("standing", "sitting", "lying", "kneeling", "sleeping"))
 _SELVES: Final = word_set("itself himself herself themselves it them him her me us you something someone nothing")
-_TRANSITIVE: Final = word_set(
-    "wearing holding carrying showing containing featuring looking facing giving handing putting placing bringing "
-    "taking offering having making using lifting touching surrounding covering"
-)
-"""Actions of which nothing can be asked without their object."""
 _ENDINGS: Final = frozenset(
     (",", ".", ";", TEXT_MARK, "and", "or", "but", "while", "as", "with", "without", "who", "that")
 )
@@ -244,7 +240,7 @@ class Predicates(Places):
         word, following = self.tokens.at(at), self.tokens.at(at + 1)
         is_likened = word == "as" and following in {"if", "though"}  # `fingers curled as though they held a hand`
         is_further = word in NOUNS_IN_ING and following in DETERMINERS  # `who never smiles painting a portrait`
-        is_further = is_further or (is_participle(word) and verb not in _TRANSITIVE)
+        is_further = is_further or (is_participle(word) and verb not in TRANSITIVE)
         return is_likened or (self.is_negated and is_further)
 
     def _is_manner(self, at: int) -> bool:
@@ -256,7 +252,7 @@ class Predicates(Places):
     def _without_object(self, at: int, after: int, particle: str, subject: str, action: str) -> int:
         """Take an action whose object was not understood, or that has none, as a property of its subject."""
         end = after + len(particle.split())
-        if action in _TRANSITIVE and (particle or self.tokens.at(end) in _SELVES or self.tokens.at(end) in _ENDINGS):
+        if action in TRANSITIVE and (particle or self.tokens.at(end) in _SELVES or self.tokens.at(end) in _ENDINGS):
             end += self.tokens.at(end) in _SELVES
             self.tokens.doubt(at, max(end, after))  # `looking at itself`
             self.tokens.use(at, end)

@@ -153,6 +153,11 @@ TAKING_FORMS: Final = {
     form: _participle_of(verb) for verb in _TAKING for form in (verb, _third_person_of(verb), _participle_of(verb))
 }
 """Their forms, and the participle of each."""
+TRANSITIVE: Final = word_set(
+    "wearing holding carrying showing containing featuring looking facing giving handing putting placing bringing "
+    "taking offering having making using lifting touching surrounding covering"
+)
+"""Actions of which nothing can be asked without their object."""
 TELLING: Final = word_set(
     "listing lists describing describes explaining explains comparing compares announcing announces advertising "
     "advertises promoting promotes illustrating illustrates detailing details summarizing summarizes"

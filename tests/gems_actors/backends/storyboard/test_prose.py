@@ -188,6 +188,8 @@ def test_what_prose_does_not_plainly_say_is_no_thing(sentence: str, noun: str) -
         ("A cat sleeps between two vases.", "Are there exactly two vases in the image?"),
         ("A woman waves from a window on the third floor.", "Is there a floor in the image?"),
         ("A radio plays on a shelf.", "Is the radio playing on the shelf?"),
+        ("A river crosses an imaginary city.", "Is there an imaginary city in the image?"),
+        ("A tower, a mill with four sails, and a blue sailboat.", "Are there exactly four sails in the image?"),
         ("A house with a porch and a tree stand on a hill.", "Is the house standing on the hill?"),
         ("A statue is bathed in the evening sun.", "Is there an evening sun in the image?"),
     ],

@@ -122,8 +122,8 @@ def _is_part_of_more(thing: Thing, scene: Scene, tokens: Tokens) -> bool:
     owners = {
         relation.subject for relation in scene.relations if relation.word == "with" and thing.name in relation.objects
     }
-    if not owners:
-        return False
+    if not owners:  # `a windmill with four sails` beside a boat, where the mill was not understood
+        return thing.count > 1 and any(_may_have(other, part) for other in scene.things if other != thing)
     if thing.count == 1 and part not in _SINGLE:
         return True
     owning = (other for other in scene.things if other.name in owners)

@@ -176,7 +176,7 @@ class Chunker:
         head = name.partition(" of ")[0].split()[-1]
         if words[0].startswith(EMOJI):
             return True
-        if not is_concrete(head) or not _UNREAL.isdisjoint(phrase.thing.attributes):
+        if not is_concrete(head) or not _UNREAL.isdisjoint(words):
             return False
         if not POSSESSIVES.isdisjoint(first) and (head in ANIMATE or head in SCENES):
             return False  # `its owner`, `her home`

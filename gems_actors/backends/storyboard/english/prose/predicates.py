@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from gems_actors.backends.storyboard.english.collecting import Collector
+from gems_actors.backends.storyboard.english.gates.relations import makes_sense
 from gems_actors.backends.storyboard.english.kinds import CLOTHES, PAIRED, SCENES
 from gems_actors.backends.storyboard.english.phrases import PhraseReader
 from gems_actors.backends.storyboard.english.prose.order import COVERED, Order
 from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
-from gems_actors.backends.storyboard.english.verbs import ANIMATE_ACTIONS, SINGULAR_VERBS, TAKING_FORMS, is_past
+from gems_actors.backends.storyboard.english.verbs import (
+    ANIMATE_ACTIONS,
+    SINGULAR_VERBS,
+    TAKING_FORMS,
+    TRANSITIVE,
+    is_past,
+)
 from gems_actors.backends.storyboard.english.vocabulary import COMPARATIVES, STATES, VACUOUS
 from gems_actors.backends.storyboard.scene import RelationKind
 from gems_actors.backends.storyboard.words import NOUNS_IN_ING, PLACES, is_participle, place_name
@@ -103,7 +110,8 @@ class PredicateReader:
 
     def _act(self, at: int, name: str, verb: str) -> None:
         """Take an action without an object."""
-        if acts(name) and is_participle(verb) and self._found.describe(name, action=verb):
+        is_said = is_participle(verb) and verb not in TRANSITIVE
+        if acts(name) and is_said and self._found.describe(name, action=verb):
             self._tokens.use(self._order.chunks[at].start, self._order.chunks[at].end)
 
     def _relate(self, name: str, verb: str, place: str, target: str, chunks: tuple[int, int]) -> None:
@@ -122,6 +130,8 @@ class PredicateReader:
             return
         full = place if verb in VACUOUS | {"set"} else f"{verb} {place}".strip()
         word = place_name(full, target)
+        if not makes_sense(word, target):
+            return
         kind: RelationKind = "position" if full in PLACES else "action"
         is_alone = target.split()[-1] in PAIRED and self._found.things[target].count == 1
         if word == "inside" and not is_alone and not CLOTHES.isdisjoint(kinds_of(target)):
