@@ -116,18 +116,12 @@ BUILDINGS: Final = word_set(
     "church cathedral temple mosque factory warehouse barn tunnel bridge castle palace house home apartment cabin "
     "cottage tent igloo spaceship"
 )
-"""Scenes that are seen from outside, too, so that somebody need not be in one to do something to what is in it."""
 ROOMS: Final = word_set(
     "room bedroom bathroom kitchen hall hallway corridor lobby attic basement cellar garage office classroom library "
     "museum gallery theater theatre cinema gym shop store bakery cafe café restaurant diner bar pub supermarket mall "
     "laboratory lab workshop studio subway ballroom casino"
 )
-"""Scenes that hold both somebody who acts and the object of the action."""
-EXPANSES: Final = word_set(
-    "harbor harbour lake pond river stream ocean sea swamp space sky moon planet underwater aquarium water valley "
-    "canyon mountain mountains"
-)
-"""Scenes in which things are looked at, fed or caught from elsewhere."""
+"""Scenes that pictures hang in."""
 AMBIENT: Final = word_set("sun wind breeze gale gust storm thunderstorm sandstorm blizzard drizzle heat light weather")
 """Light and weather: what is in them is inside no thing."""
 VEHICLES: Final = word_set(
@@ -147,8 +141,6 @@ SEATS: Final = word_set(
     "bench chair armchair sofa couch bed stool ground floor grass rug carpet blanket sand stage steps throne swing"
 )
 """Supports that somebody sits, stands or lies on, and not what is held."""
-SHELTERS: Final = word_set("tree trees bridge arch archway canopy awning gazebo pergola sky moon stars")
-"""What somebody is under who does something there."""
 CONTAINERS: Final = word_set(
     "tray basket bowl plate box bag cup mug jar glass cake pizza sandwich salad vase bucket bottle pot cart crate"
 )

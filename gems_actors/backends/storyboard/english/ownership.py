@@ -9,29 +9,20 @@ from gems_actors.backends.storyboard.english.asides.pictures import AROUND_PICTU
 from gems_actors.backends.storyboard.english.collecting import is_human
 from gems_actors.backends.storyboard.english.kinds import (
     BODY_PARTS,
-    BUILDINGS,
     CLOTHES,
     CONTAINERS,
-    EXPANSES,
-    PARTS,
-    ROOMS,
     SCENES,
-    SEATS,
-    SHELTERS,
-    SUPPORTS,
 )
 from gems_actors.backends.storyboard.english.phrases import Phrase
-from gems_actors.backends.storyboard.english.sentence import Pending, acts, kinds_of
+from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
 from gems_actors.backends.storyboard.english.verbs import (
     ANIMATE_ACTIONS,
     INTRANSITIVE,
     KNOWN_ACTIONS,
-    TRANSFERS,
     is_past,
 )
 from gems_actors.backends.storyboard.english.vocabulary import (
     ATTACHING,
-    DETERMINERS,
     JOINTS,
     POSSESSIVES,
     PRONOUNS,
@@ -42,64 +33,21 @@ from gems_actors.backends.storyboard.words import PLACES, word_set
 _PLACED: Final = frozenset(("set", "placed", "positioned", "located", "situated"))
 _POSTURES: Final = frozenset(("seated", "dressed", "perched", "surrounded", "lost", "absorbed", "engaged", "focused"))
 """Past participles that say something of a person, and not of clothes or hair named before."""
-_PLACING: Final = frozenset(("wrapping", "putting", "placing", "dipping", "packing", "hiding", "planting", "dropping"))
-"""Actions after which a place says where their object comes to be."""
 _APART: Final = frozenset(("down", "up", "off", "out", "away", "back", "forth"))
 _PRESENTED: Final = frozenset(("seen", "viewed", "together", "presented", "depicted", "captured", "shown", "featured"))
 """Words after which a place says where or how a picture shows something."""
 _VIEWS: Final = frozenset(("background", "foreground", "distance"))
-_SHARED_PLACES: Final = frozenset(
-    (
-        "inside",
-        "on top of",
-        "at",
-        "along",
-        "across",
-        "through",
-        "around",
-        "near",
-        "next to",
-        "by",
-        "outside",
-        "in front of",
-    )
-)
-"""Places that hold for everything in a clause, where they are as large as a beach."""
 _SIDES: Final = frozenset(
     ("next to", "near", "left of", "right of", "behind", "in front of", "under", "above", "below")
 )
 """Places after which a participle is about the nearest thing: `a cat next to a dog wearing a hat`."""
-_WITHIN: Final = frozenset(("inside", "on top of", "across"))
 _BESIDE: Final = _SIDES | {"on top of"}
-_POSTURES_AT: Final = frozenset(
-    ("on top of", "inside", "at", "near", "next to", "under", "behind", "in front of", "by")
-)
-_AT_BOTH: Final = frozenset(("at", "in front of", "next to", "near", "by", "outside"))
-"""Places where somebody is together with what is held or handled there."""
-_PATHS: Final = frozenset(("along", "across", "around", "past", "over"))
-_DIRECTIONS: Final = frozenset(("toward", "towards", "through", "into", "onto", "past"))
-"""Words that after an action say where it goes, and not where anything is: `kicking a ball towards a goal`."""
-_WORKPLACES: Final = SUPPORTS | SCENES | word_set("window easel piano organ stove sink machine computer stall")
-"""Where somebody is who does something `at` it; `at` anything else is what the action is aimed at."""
-_MOVING: Final = word_set("chasing riding driving walking pushing pulling following racing flying leading")
-_SEEING: Final = word_set("looking watching staring gazing peering pointing seeing viewing")
-_REMOTE: Final = _SEEING | word_set(
-    "photographing filming painting drawing sketching admiring observing aiming shooting"
-)
-"""Actions whose object may be far away."""
-_DEPICTING: Final = word_set("painting drawing sketching carving")
-"""Actions whose object is only shown."""
-_HANDLING: Final = word_set(
-    "reading eating drinking playing holding carrying wearing riding driving writing cooking baking knitting sewing "
-    "stirring cutting pouring hugging kissing petting feeding brushing washing sweeping using hosting teaching "
-    "milking fighting hitting catching lighting making building"
-)
-"""Actions in which somebody is together with the object."""
 _INSTRUMENTS: Final = word_set(
     "hand hands finger fingers paw paws foot feet arm arms mouth beak trunk claw claws tongue"
 )
 """Parts of the body that after an action say how it is done."""
-_HOLDING: Final = (*ATTACHING, "of")
+_BEARING: Final = ATTACHING | {"balancing"}
+"""Words after which a part of the body says where their object is."""
 _OF_THINGS: Final = word_set("hanging shining dangling dripping spilling blowing spinning rolling swinging pouring")
 """Actions of things that somebody holds, too."""
 _OF_NEAREST: Final = frozenset(("made", "shaped"))
@@ -136,43 +84,22 @@ class Ownership(Absences):
             return self._owner_of_company(self.last, end)
         if follower in PRONOUNS:
             return self.last if len(others) == 1 else None
-        if spelled == "through" and self.shared is not None and self.shared.word.split()[0] in _SEEING:
-            return None  # `looking at a fish through the glass`
-        if spelled == "by" and follower in POSSESSIVES:
-            return None  # `hanging from a branch by its tail`
-        is_done = self.shared is not None and self.shared.kind == "action"
-        if spelled == "over" and (is_done or follower in POSSESSIVES):
-            return None  # `throws a bouquet over her shoulder`, `with a coat over her arm`
-        if is_done and spelled in _DIRECTIONS:
-            return None
-        if follower in POSSESSIVES or (self.has_own_part(self.shared) and PLACES[spelled] not in _SIDES):
-            return self._wearer() if target in CLOTHES else self.last
-        place = PLACES[spelled]
-        if place == "inside" and target in CLOTHES and acts(self.last):
-            is_nearest = is_human(self.last) or not any(map(is_human, others))
-            return self.last if is_nearest else None  # `a woman dancing with a man in a suit`
-        if self.shared is not None and self.shared.word in _PLACING:
-            return self.last  # `wraps a book in paper`, `places a boat on the water`
-        if target in SCENES and place in _SHARED_PLACES and not is_scene(self.last):
-            return self._owner_in_scene(self.last, place, target)
-        is_doing = self.shared is not None and (self.shared.kind == "action" or self.shared.word == "with")
-        if target in SHELTERS and place == "under" and is_doing and acts(self.agent or self.clause[0]):
-            return self.agent or self.clause[0]
-        if self.shared is None or self.shared.word == "on":
-            return None  # `a mirror on the wall above a sink`
-        is_definite = phrase is not None and phrase.is_definite
-        return self._of_two(self.shared, self.last, place, target, is_definite=is_definite)
+        if target in CLOTHES and (follower in POSSESSIVES or (spelled == "in" and acts(self.last))):
+            return self._wearer()
+        return self.last if self._is_of_last(self.last, spelled, follower, target) else None
 
-    def _owner_in_scene(self, last: str, place: str, target: str) -> str | None:
-        """Return what is in a scene: the widest of the things that were named, or the last one of a chain."""
-        if self.shared is not None and not _is_around_both(self.shared, place, target):
-            is_near = acts(last) and place in _BESIDE and self.shared.word not in _DEPICTING
-            return last if is_near else None
-        widest = self.agent or self.clause[0]
-        is_chain = self.shared is not None and not acts(widest) and not self.shared.word.endswith(_HOLDING)
-        is_chain = is_chain and last not in {"ground", "floor"}  # `tied to the ground in a meadow`
-        is_part = not kinds_of(last).isdisjoint(PARTS)  # `a cabin with two windows next to a lake`
-        return last if is_chain or (is_scene(widest) and not is_part) else widest
+    def _is_of_last(self, last: str, spelled: str, follower: str, target: str) -> bool:
+        """Return whether a place after a relation is that of its object, and not also, or only, of its subject."""
+        shared, place = self.shared, PLACES[spelled]
+        if shared is None:
+            return False
+        if self.has_own_part(shared):
+            return place not in _SIDES  # `with its head in the sand`
+        if follower in POSSESSIVES:  # `with a nut in its paws`, `carrying a basket on her head`
+            return spelled in {"in", "on"} and target in BODY_PARTS and shared.word.split()[0] in _BEARING
+        is_in_chain = shared.kind == "position" and shared.word in _BESIDE and not is_scene(last)
+        is_of_acting = shared.kind == "action" and acts(last) and spelled != "on"  # `chasing a cat behind a car`
+        return place in _BESIDE and target not in BODY_PARTS and (is_in_chain or is_of_acting)
 
     def _owner_of_company(self, last: str, at: int) -> str | None:
         """Return what is with the phrase at a token."""
@@ -196,40 +123,6 @@ class Ownership(Absences):
         while self.tokens.at(at) not in JOINTS | {".", "with"}:
             at -= 1
         return self.tokens.at(at) == "with"
-
-    def _of_two(self, shared: Pending, last: str, place: str, target: str, *, is_definite: bool) -> str | None:
-        """Return which of the two things of a relation is at a further place."""
-        owner = shared.subject
-        if target in BODY_PARTS and place in {"inside", "on top of"} and acts(owner):
-            return last  # `balancing plates on one arm`
-        is_counted = self.begins_phrase(shared.span[1]) and self.tokens.at(shared.span[1]) not in DETERMINERS
-        if shared.word == "with" and is_counted and not kinds_of(last).isdisjoint(_INSTRUMENTS):
-            return None  # `a dog with two paws on a table`
-        if shared.word in ATTACHING or shared.word in {"dressed in", "clad in"}:
-            if shared.word == "wearing" or not kinds_of(last).isdisjoint(CLOTHES | BODY_PARTS):
-                return last if target in BODY_PARTS else owner
-            if acts(owner):
-                is_seat = target in SEATS and place == "on top of"
-                is_with_owner = not acts(last) and (is_seat or place in _AT_BOTH)
-                return owner if is_with_owner else None
-            if target in SUPPORTS and not is_definite:
-                return last if is_scene(owner) else owner
-            return None
-        if shared.word in _DEPICTING:
-            return None  # `drawing a dinosaur on a sidewalk`
-        if shared.kind == "action" and " " not in shared.word:
-            is_with_owner = place == "at" and (target in _WORKPLACES or shared.word in TRANSFERS)
-            is_with_owner = is_with_owner or (target in SEATS and place == "on top of")
-            is_with_owner = is_with_owner or (place in _AT_BOTH - {"at"} and not acts(last))
-            if acts(owner) and (is_with_owner or (shared.word in _MOVING and place in _PATHS)):
-                return owner
-            return last if acts(last) and place in _BESIDE else None
-        if shared.kind == "action" and PLACES.get(shared.word.split()[-1], "") not in _POSTURES_AT:
-            return last if acts(last) and place in _BESIDE else None  # `waiting for a train on a platform`
-        if place == "inside":
-            return None if acts(last) else last
-        is_side = place in _BESIDE and (acts(last) or shared.kind == "position") and not is_scene(last)
-        return last if is_side or place == "on top of" else None
 
     def owner_of_action(self, at: int) -> str | None:
         """Return what the participle at a token is said of, or None where that is open."""
@@ -321,18 +214,6 @@ class Ownership(Absences):
 
 def _is_around_pictures(phrase: Phrase | None) -> bool:
     return phrase is not None and phrase.thing.name.partition(" of ")[0].split()[-1] in AROUND_PICTURES
-
-
-def _is_around_both(relation: Pending, place: str, target: str) -> bool:
-    """Return whether a scene after an action with an object holds both its subject and its object."""
-    word, _, particle = relation.word.partition(" ")
-    if relation.kind != "action" or particle in PLACES or target in ROOMS:
-        return True
-    if target in EXPANSES and place in _WITHIN:
-        return word in _MOVING
-    if target in BUILDINGS and place in _WITHIN:
-        return word in _HANDLING
-    return word not in _REMOTE
 
 
 def is_scene(name: str) -> bool:

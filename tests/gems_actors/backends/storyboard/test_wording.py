@@ -101,7 +101,7 @@ def test_an_article_goes_by_the_sound(prompt: str, article: str) -> None:
         ("Mount Fuji behind a lake", "Does the image show Mount Fuji?"),
         ("Mount Fuji behind a lake", "Is Mount Fuji behind the lake?"),
         ("a boat under the Golden Gate Bridge", "Does the image show the Golden Gate Bridge?"),
-        ("a gondola on a canal in Venice", "Is the canal in Venice?"),
+        ("a gondola in Venice", "Is the gondola in Venice?"),
         ("Frida Kahlo with a parrot", "Does Frida Kahlo have a parrot?"),
         ("a red Ferrari in front of Big Ben", "Is the Ferrari in front of Big Ben?"),
         ("a Persian cat on a Victorian sofa", "Is there exactly one Persian cat in the image?"),
