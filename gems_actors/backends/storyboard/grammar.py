@@ -14,6 +14,7 @@ from gems_actors.backends.storyboard.english.asides.stretches import set_aside
 from gems_actors.backends.storyboard.english.clauses import ClauseReader
 from gems_actors.backends.storyboard.english.collecting import MAX_THINGS
 from gems_actors.backends.storyboard.english.extraction import MAX_TEXTS, Found, extract
+from gems_actors.backends.storyboard.english.gates.colours import without_shared_colours
 from gems_actors.backends.storyboard.english.gates.counts import list_uncounted, without_uncertain_counts
 from gems_actors.backends.storyboard.english.listing.coverage import list_uncarried
 from gems_actors.backends.storyboard.english.prose.reader import ProseReader, is_prose
@@ -56,7 +57,7 @@ def _parse_description(text: str) -> Scene:
     if collector is None or is_broken(tokens):
         tokens = set_aside(tokenize(rest, _MAX_TOKENS))
         collector = ProseReader(tokens, counts_one=not is_long).read()
-    scene = without_uncertain_counts(collector.scene(), tokens)
+    scene = without_shared_colours(without_uncertain_counts(collector.scene(), tokens))
     scene = _with_charts_and_times(scene, found)
     list_uncounted(scene, tokens)
     list_uncarried(tokens, claims_of(replace(scene, texts=tuple(found.texts), styles=tuple(found.styles))))

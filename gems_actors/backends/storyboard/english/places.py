@@ -143,8 +143,8 @@ class Places(Ownership):
         if self.tokens.at(at - 1) in {"from", "of"}:
             self.lose()
             return at + length
-        if PLACES[spelled] == "inside" and self.is_ambient(at + length):
-            self.lose()  # `in a strong wind`
+        if (PLACES[spelled] == "inside" or spelled == "by") and self.is_ambient(at + length):
+            self.lose()  # `in a strong wind`, `lit from behind by the sun`
             return self.phrases.read(at + length)[1]
         if end := self._posture_end(spelled, at + length):
             self.tokens.doubt(at, end)

@@ -213,8 +213,8 @@ class Predicates(Places):
         negative = "not " if self.is_negated else ""
         self.is_negated = False
         phrase, after_phrase = self.phrases.read(end)
-        if particle == "in" and self.is_ambient(end):
-            self.lose()  # `bathed in the evening sun`
+        if particle in {"in", "by"} and self.is_ambient(end):
+            self.lose()  # `bathed in the evening sun`, `lit by the evening sun`
             return after_phrase
         if particle == "between" and phrase is not None and not phrase.is_plural:
             full = particle  # `stuck between the hoop and the board` has two objects

@@ -22,7 +22,7 @@ def _listed(text: str) -> tuple[str, ...]:
 _MEDIA: Final = _listed(
     """oil painting, pencil drawing, pencil sketch, charcoal drawing, line drawing, line art, pixel art, pop art,
     digital art, digital painting, vector art, concept art, comic book, comic strip, 3d render, 3d rendering,
-    woodblock print, still life, flat lay, low poly, paper cut, stained glass window, oil on canvas, watercolor,
+    woodblock print, still life, flat lay, low poly, paper cut, oil on canvas, watercolor,
     watercolour, painting, drawing, sketch, illustration, cartoon, anime, manga, comic, engraving, woodcut, mosaic,
     collage, claymation, origami, doodle, portrait, logo, icon, render, mural, fresco, etching"""
 )
@@ -30,7 +30,7 @@ _MEDIA: Final = _listed(
 COUNTED_MEDIA: Final = frozenset(
     _listed("""painting, drawing, sketch, illustration, portrait, photo, photograph, snapshot, render, rendering, print,
     engraving, woodcut, etching, mosaic, collage, doodle, mural, fresco, logo, icon, strip, close-up, still life,
-    flat lay, double exposure, long exposure, stained glass window""")
+    flat lay, double exposure, long exposure""")
 )
 """Last words of kinds of pictures of which a picture is one: `an oil painting`, not `a pixel art`."""
 VIEWS: Final = {
