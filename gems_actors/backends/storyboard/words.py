@@ -73,7 +73,7 @@ NUMBERS: Final = (
 _PLACE_SPELLINGS: Final = {
     "left of": ("to the left of", "on the left of", "on the left side of", "left of"),
     "right of": ("to the right of", "on the right of", "on the right side of", "right of"),
-    "on top of": ("on top of", "on the top of", "at the top of", "atop", "resting on", "on", "onto", "upon"),
+    "on top of": ("on top of", "on the top of", "at the top of", "atop", "on", "onto", "upon"),
     "above": ("above", "over"),
     "below": ("below",),
     "under": ("under", "underneath", "beneath"),
@@ -145,7 +145,7 @@ _INVARIANT: Final = word_set(
     "sheep fish deer moose salmon shrimp aircraft series species scissors pants jeans shorts trousers "
     "sunglasses binoculars headphones tongs pliers bison squid swine skis news grass glass moss dress bus gas lens "
     "thermos "
-    "christmas canvas compass cactus octopus goldfish jellyfish starfish "
+    "christmas mars venus texas hercules claus canvas compass cactus octopus goldfish jellyfish starfish "
     "eyeglasses woods stairs clothes tweezers shears forceps goggles spectacles tights leggings overalls dungarees"
 )
 _NOUNS_IN_MEN: Final = word_set("specimen abdomen regimen")

@@ -7,7 +7,7 @@ from typing import Final
 from gems_actors.backends.storyboard.english.kinds import COLLECTIVES
 from gems_actors.backends.storyboard.english.phrases import Phrase
 from gems_actors.backends.storyboard.english.sentence import Sentence, acts
-from gems_actors.backends.storyboard.english.verbs import is_past
+from gems_actors.backends.storyboard.english.verbs import THIRD_PERSONS, is_past
 from gems_actors.backends.storyboard.english.vocabulary import (
     ABSENCES,
     COMPARATIVES,
@@ -146,6 +146,11 @@ class Absences(Sentence):
         if start is None:
             return None
         word, before = self.tokens.at(at), self.tokens.at(at - 1)
+        if self.tokens.at(start - 1) == "neither" and not self._has_nor(start):
+            end = self.end_of_clause(start)  # `but neither wears boots`
+            self.tokens.doubt(at, end)
+            self.lose(is_subject=True)
+            return end
         is_limit = self.phrases.is_limit_at(start) or (word == "no" and self.tokens.at(start) == "more")
         if is_limit or self.tokens.at(start) in {"other", "others", "longer"}:
             self.lose()  # `no other people` than those named before
@@ -160,6 +165,10 @@ class Absences(Sentence):
             self.tokens.doubt(at, self.end_of_clause(start))
             self.lose()  # `a cat and a dog with no tail`
             return self.end_of_clause(start)
+        if word in {"without", "with"} and subject is not None and self._is_open_between(subject, at):
+            self.tokens.doubt(at, self.end_of_clause(start))
+            self.lose()  # `dancing in the rain without umbrellas`
+            return self.end_of_clause(start)
         if subject is None and not is_whole and at > 0 and before not in _CLAUSE_ENDS | COPULAS | {"there"}:
             self.lose()  # of something that was not understood
             return self.end_of_clause(start)
@@ -170,6 +179,11 @@ class Absences(Sentence):
             subject = None
         self.pending = None
         return self._exclude(at, start, subject)
+
+    def _has_nor(self, at: int) -> bool:
+        """Return whether `neither` stands before nouns, as in `neither cats nor dogs`, and for no member of a pair."""
+        after = self.phrases.read(at)[1]
+        return self.tokens.at(after) in {"nor", "or"} and self.tokens.at(at) not in THIRD_PERSONS
 
     def _denied_from(self, at: int) -> int | None:
         """Return where the name of what is denied begins, or None where nothing is."""
@@ -245,8 +259,18 @@ class Absences(Sentence):
             if joint not in {"and", "or", "nor"} or (joint == "and" and self.tokens.at(start) in DETERMINERS):
                 return after
             following, end = self.phrases.read(start)
-            if following is None or (joint == "and" and self.phrases.begins_predicate(following, end)):
+            if following is None or (joint == "and" and not self._goes_on(following, start, end)):
                 return after
+            if joint == "and" and following.thing.attributes:
+                self.tokens.doubt(start, end)  # `no curtains and red chairs` may have chairs
+                self.lose()
+                return end
+
+    def _goes_on(self, phrase: Phrase, start: int, end: int) -> bool:
+        """Return whether a denial goes on over what `and` joins to it: over bare nouns alone."""
+        is_bare = phrase.stated is None and not phrase.is_definite and end - start <= len(name_of(phrase).split())
+        is_bare = is_bare and " of " not in phrase.thing.name  # `hundreds of pigeons`
+        return is_bare and not self.phrases.begins_predicate(phrase, end)
 
     def _lists_denied(self, at: int) -> bool:
         """Return whether what is denied goes on: bare words, commas and then `or`, as in `no trees, cars or people`."""
@@ -389,6 +413,10 @@ class Absences(Sentence):
         """Return the index after `text`, `any text` or `words`, else 0."""
         at += self.tokens.at(at) in DETERMINERS
         return at + 1 if self.tokens.at(at) in WRITING else 0
+
+    def _is_open_between(self, subject: str, at: int) -> bool:
+        """Return whether what is denied after a thing may be denied of what was named before it, too."""
+        return self.named_until == at and any(name != subject for name in self.clause)
 
     def _subject_of_absence(self, at: int) -> str | None:
         if self.tokens.at(at - 1) in {"but", "and", ","}:

@@ -17,6 +17,7 @@ from gems_actors.backends.storyboard.english.sentence import Pending, acts, kind
 from gems_actors.backends.storyboard.english.things import Things
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, is_content
 from gems_actors.backends.storyboard.english.verbs import (
+    BASES,
     IMPERATIVES,
     TELLING,
     THIRD_PERSONS,
@@ -39,7 +40,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     is_adverb,
     is_plain_adjective,
 )
-from gems_actors.backends.storyboard.words import number_of, word_set
+from gems_actors.backends.storyboard.words import colour_of, number_of, word_set
 
 _INDEFINITE_ARTICLES: Final = frozenset(("a", "an"))
 _NOUNS_TOO: Final = frozenset(("display", "present", "place", "set", "picture", "focus", "step", "use", "light", "aim"))
@@ -92,6 +93,11 @@ class ClauseReader(Things):
         if word in _NEVER_DONE and is_past(self.tokens.at(at + 1)):
             self.lose()  # `hasn't noticed the mouse` denies nothing that a picture shows
             return self.end_of_clause(at + 1)
+        if self._is_figurative_denial(at):
+            end = self.end_of_clause(at)
+            self.tokens.doubt(at, end)
+            self.lose()
+            return end
         if word in NEGATIONS:
             self.is_negated = self.tokens.at(at + 1) != "only"
             self.tokens.use(at, at + 1)
@@ -113,6 +119,13 @@ class ClauseReader(Things):
         if word in RELATIVES and (self.phrases.is_passed_verb(at + 1) or is_content(self.tokens.at(at - 1))):
             return at + 2
         return self.thing(at)
+
+    def _is_figurative_denial(self, at: int) -> bool:
+        """Return whether something is said never to do what it could not do, as in `a city that never sleeps`."""
+        word, subject = self.tokens.at(at), self.subject
+        is_habit = word in NEGATIONS - {"not"} or (word == "not" and self.tokens.at(at - 1) in {"do", "does", "did"})
+        is_verb = self.tokens.at(at + 1) in BASES or self.phrases.verb_at(at + 1) is not None
+        return is_habit and is_verb and subject is not None and not acts(subject) and self.pending is None
 
     def _adverb(self, at: int) -> int:
         """Pass by an adverb, and by a verb after it that no table has."""
@@ -193,7 +206,7 @@ class ClauseReader(Things):
         if word == "as" and (end := self._comparison_end(at)):
             self.lose()
             return end
-        if word == "," and (end := self._apposition(at)):
+        if word == "," and (end := self._apposition(at) or self._colours_end(at)):
             return end
         if pending is not None and pending.word == "between" and pending.first and word == "and":
             return at + 1
@@ -239,6 +252,20 @@ class ClauseReader(Things):
         is_known = self.phrases.is_passed_verb(end + 1) or self.phrases.verb_at(end + 1) is not None
         is_verb = is_known or word in COPULAS | HAVING
         return end + 1 if is_closed and is_verb else 0
+
+    def _colours_end(self, at: int) -> int:
+        """Return the index after `, orange and white,`, the colours of no thing in particular, else 0."""
+        end = at + 1
+        while colour_of(self.tokens.at(end)) is not None and self.tokens.at(end + 1) == ",":
+            end += 2
+        pair = [self.tokens.at(index) for index in (end, end + 2)]
+        is_list = self.tokens.at(end + 1) == "and" and all(colour_of(word) is not None for word in pair)
+        end += 2
+        if not is_list or self.tokens.at(end + 1) not in {",", ".", ";"}:
+            return 0
+        self.tokens.doubt(at + 1, end + 1)
+        self.lose()
+        return end + 1
 
     def _continues_list(self, at: int, shared: Pending) -> bool:
         """Return whether a further noun phrase without a verb of its own follows, and the list has an `and`."""

@@ -97,6 +97,9 @@ _CREATURES: Final = word_set(
 ANIMATE: Final = HUMANS | _CREATURES
 """Heads of things that act by themselves."""
 
+INERT: Final = ("hot dog", "gummy bear", "computer mouse", "paper crane", "bull's eye", "clock face", "chicken wing")
+"""Ends of names that neither act nor are parts of a body, although their last word alone would."""
+
 SCENES: Final = word_set(
     "room bedroom bathroom kitchen hall hallway corridor lobby attic basement cellar garage office classroom "
     "library museum gallery theater theatre cinema stadium arena gym church cathedral temple mosque shop store "
@@ -170,7 +173,8 @@ SUBSTANCES: Final = word_set(
 """Nouns of what is not counted: `any snow`."""
 SERVINGS: Final = word_set(
     "coffee tea beer wine champagne juice lemonade soda cola whiskey vodka rum cocoa soup stew curry cheese yogurt "
-    "chocolate candy fruit cabbage broccoli cauliflower corn pepper salad"
+    "chocolate candy fruit cabbage broccoli cauliflower corn pepper salad pineapple avocado onion cucumber zucchini "
+    "eggplant mushroom mango coconut squash"
 )
 """Nouns of what is not counted, except for portions of it: `any coffee`, `two coffees`."""
 PART_OWNERS: Final = (

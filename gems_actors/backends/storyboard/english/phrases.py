@@ -27,7 +27,6 @@ from gems_actors.backends.storyboard.english.verbs import (
 from gems_actors.backends.storyboard.english.vocabulary import (
     AMOUNTS,
     BREAKERS,
-    CLASSIFYING,
     COMPARATIVES,
     CONJUNCTIONS,
     COPULAS,
@@ -49,6 +48,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     is_adverb,
     is_colour_only,
     is_compound,
+    is_of_kind,
     is_plain_adjective,
     is_shade,
     is_superlative,
@@ -433,8 +433,8 @@ class PhraseReader(NameEnds):
                 continue
             if not nouns and (word in FILLERS or is_superlative(word) or is_shade(word, following)):
                 continue
-            is_kind = word in CLASSIFYING and attribute_of(following) is None  # `an electric guitar`
-            attribute = attribute_of(word) if not (nouns or is_kind) else None
+            is_kind = bool(nouns) or is_of_kind(word, following, head_words[-1])
+            attribute = None if is_kind else attribute_of(word)
             if attribute is None:
                 nouns.append(word)
             elif attribute not in attributes:

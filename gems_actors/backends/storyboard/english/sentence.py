@@ -11,6 +11,7 @@ from gems_actors.backends.storyboard.english.kinds import (
     AMBIENT,
     ANIMATE,
     CLOTHES,
+    INERT,
     LEASHES,
     LIMBS,
     PAIRED,
@@ -219,10 +220,14 @@ class Sentence:
 
 def kinds_of(name: str) -> set[str]:
     """Return the last word of the name of a thing, as it is and in the plural and singular."""
+    if name.endswith(INERT):
+        return {name}
     return {name.split()[-1], singular(name).split()[-1], plural(name).split()[-1]}
 
 
 def acts(name: str) -> bool:
     """Return whether a thing acts by itself."""
     group, _, last = name.rpartition(" ")
+    if name.endswith(INERT):
+        return False
     return last in ANIMATE or (" of" in group and singular(last) in ANIMATE)

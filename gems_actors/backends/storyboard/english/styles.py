@@ -162,9 +162,7 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
     unread: list[str] = []
 
     def take(words: str) -> None:
-        style = _BEFORE_STYLE.sub("", " ".join(words.lower().split()).strip(" ,.'’-"))
-        style = style.replace("watercolour", "watercolor")
-        style = style.replace("closeup", "close-up").replace("close up", "close-up")
+        style = _style_named(words)
         if style and "." not in style and style not in styles and len(styles) < _MAX_STYLES:
             styles.append(style)
 
@@ -191,11 +189,11 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
         return re.sub(r"\b(?:an?|the)\s*$", "", match[1], flags=re.IGNORECASE) + " "
 
     def take_list(match: re.Match[str]) -> str:
-        before = re.findall(r"[a-z]+", match.string[: match.start()].lower()[-24:])
-        if before and colour_of(before[-1]) is not None:
-            return match[0]  # `triangles in yellow, black and white`
-        if match[1].lower() in _TOOLS and re.match(r"\s*an? ", match[0], re.IGNORECASE):
-            return match[0]  # `a pencil, a ruler and an eraser`
+        if _is_of_things(match):
+            return match[0]
+        if match[1].lower() == "black and white" and not match[2] and match.start() > 0:
+            unread.append(match[1])  # `a cat, black and white`, or a photograph
+            return " , "
         for look in re.split(r"\s*,\s*", match[1]):
             take(look)
         unread.extend(_unsaid(match[2] or "", re.split(r"\s*,\s*", match[1])))
@@ -215,6 +213,19 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
     if styles:
         text = _FRAME.sub(take_frame, text, count=1)
     return _IN_MEDIUM.sub(take_one, _SEGMENT.sub(take_list, text)), styles, unread
+
+
+def _is_of_things(match: re.Match[str]) -> bool:
+    """Return whether looks between commas are colours or things: `triangles in yellow, black and white`."""
+    before = re.findall(r"[a-z]+", match.string[: match.start()].lower()[-24:])
+    is_tool = match[1].lower() in _TOOLS and re.match(r"\s*an? ", match[0], re.IGNORECASE) is not None
+    return is_tool or (bool(before) and colour_of(before[-1]) is not None)  # `a pencil, a ruler and an eraser`
+
+
+def _style_named(words: str) -> str:
+    """Return the one spelling of a style."""
+    style = _BEFORE_STYLE.sub("", " ".join(words.lower().split()).strip(" ,.'’-"))
+    return style.replace("watercolour", "watercolor").replace("closeup", "close-up").replace("close up", "close-up")
 
 
 def _without_open_place(text: str, unread: list[str]) -> tuple[str, bool]:

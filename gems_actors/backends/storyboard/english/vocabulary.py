@@ -7,7 +7,7 @@ from typing import Final
 
 from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES, is_adjective, is_comparative
 from gems_actors.backends.storyboard.english.verbs import is_past
-from gems_actors.backends.storyboard.words import colour_of, is_participle, surface_of, word_set
+from gems_actors.backends.storyboard.words import colour_of, is_participle, singular, surface_of, word_set
 
 DETERMINERS: Final = word_set("a an the this that these those his her its their my our your another each every any")
 POSSESSIVES: Final = word_set("his her its their my our your")
@@ -46,7 +46,7 @@ FUNCTION_WORDS: Final = (
         "out about like per via through between near also just only both either all one ones other others please make "
         "sure ensure create draw generate render show shows showing depict depicts depicting feature features "
         "featuring contain contains containing include includes including image picture photo photograph exactly "
-        "precisely together very own plus next adjacent alongside beside above below behind inside within underneath "
+        "precisely very own plus next adjacent alongside beside above below behind inside within underneath "
         "beneath atop along around against across toward towards outside past among beyond scene capture how why let "
         "let's exist exists depicted displayed captured portrayed rendered presented featured seen shown visible "
         "placed positioned set located arranged vs versus"
@@ -57,8 +57,8 @@ BREAKERS: Final = FUNCTION_WORDS - DETERMINERS - word_set(
     "image picture photo photograph scene set one ones"
 ) | word_set(
     "nobody no-one someone somebody everyone everybody anyone anybody because during before after until since "
-    "away instead rather except besides says say reads read saying reading labeled labelled titled called named "
-    "entitled"
+    "together away instead rather except besides says say reads read saying reading labeled labelled titled called "
+    "named entitled"
 )
 """Words at which a noun phrase ends."""
 PRONOUNS: Final = word_set("it they them he she him")
@@ -112,6 +112,12 @@ CLASSIFYING: Final = word_set(
     "electric electrical acoustic solar lunar medical dental postal musical military naval nuclear"
 )
 """Adjectives that say which kind of a thing their noun names, and nothing that can be seen of it."""
+_PLANTS: Final = word_set("orange olive lime violet lavender cream")
+_OF_PLANTS: Final = word_set(
+    "field garden grove orchard farm plantation tree branch bouquet harvest meadow juice oil soap pie cake tart "
+    "cheesecake slice peel wedge sorbet syrup soda marmalade jam curd zest sauce soup tea cocktail smoothie ice"
+)
+"""What is of a plant or a food rather than of its colour: a lavender field, a lime pie."""
 VACUOUS: Final = word_set(
     "titled labeled labelled named called entitled designed created captured crafted depicted presented displayed "
     "positioned placed arranged located situated nearby visible present featured included glimpsed noticeable"
@@ -164,7 +170,7 @@ ABSTRACT: Final = word_set(
     "elements snapshot finish price prices file north south east west northeast northwest southeast southwest aim "
     "dr mr mrs ms prof quarters thirds fifths eighths "
     "two-thirds one-third one-quarter three-quarters weather me us you "
-    "ease step sensation luxury elegance sophistication comfort convenience"
+    "vector ease step sensation luxury elegance sophistication comfort convenience"
 )
 """Nouns that name nothing that can be drawn as a thing."""
 _ABSTRACT_SUFFIXES: Final = (
@@ -209,7 +215,7 @@ ADVERBS: Final = word_set(
     "half much fewer otherwise upside midair mid-air mid-flight meanwhile altogether upwards throughout often "
     "sometimes twice once already still again always ever almost nearly quite too even ahead most more less least "
     "very really rather perhaps maybe forward backward upward downward sideways northeast everywhere nearby "
-    "outdoors indoors somewhat"
+    "outdoors indoors somewhat together"
 )
 """Adverbs without an ending that tells them."""
 DEGREES: Final = word_set(
@@ -293,6 +299,12 @@ def is_superlative(word: str) -> bool:
 def is_compound(first: str, rest: str) -> bool:
     """Return whether two words are one name although the first is an adjective, as in `hot dog`."""
     return f"{first}-{rest}" in COMPOUNDS or f"{first} {rest}" in ABSTRACT_COMPOUNDS
+
+
+def is_of_kind(word: str, following: str, head: str) -> bool:
+    """Return whether a word says which kind of a thing a name means: an electric guitar, a lavender field."""
+    is_plant = word in _PLANTS and not {singular(head), head.split()[0]}.isdisjoint(_OF_PLANTS)
+    return is_plant or (word in CLASSIFYING and attribute_of(following) is None)
 
 
 def is_shade(word: str, following: str) -> bool:

@@ -15,6 +15,26 @@ from gems_actors.backends.storyboard.words import number_of, plural, singular
 
 _SMALL: Final = frozenset(("of", "the", "de", "la", "du", "del", "von", "van"))
 """Words within names that have no capital letter."""
+_KNOWN: Final = frozenset(
+    (
+        *("batman", "superman", "spiderman", "wonder woman", "santa", "santa claus", "einstein", "albert einstein"),
+        *(
+            "napoleon",
+            "cleopatra",
+            "pikachu",
+            "godzilla",
+            "king kong",
+            "mickey mouse",
+            "dracula",
+            "yoda",
+            "darth vader",
+        ),
+        *("shrek", "gandalf", "hercules", "zeus", "medusa", "mars", "venus", "jupiter", "saturn", "paris", "london"),
+        *("rome", "tokyo", "berlin", "venice", "istanbul", "cairo", "sydney", "amsterdam", "barcelona", "moscow"),
+        *("new york", "hong kong", "san francisco", "las vegas", "japan", "italy", "france", "egypt", "texas"),
+    )
+)
+"""Names that are often written in small letters, and that name nothing else."""
 _SHORT: Final = {"on top of": ("on", {"top", "atop"}), "inside": ("in", {"inside", "within"})}
 """Places with a shorter name, and the words of a prompt that ask for the longer one."""
 
@@ -47,6 +67,10 @@ def _written(tokens: Tokens, name: str) -> tuple[str, str, str] | None:
 
 
 def _written_at(tokens: Tokens, at: int, words: list[str]) -> tuple[str, str, str] | None:
+    name, before = " ".join(words), tokens.at(at - 1)
+    is_counted = before in DETERMINERS or before in LOOSE_COUNTS or number_of(before) is not None
+    if name in _KNOWN and not is_counted:
+        return name, "", name.title()
     raw = [item.replace("’", "'") for item in tokens.raw[at : at + len(words)]]
     is_whole = all("A" <= item[0] <= "Z" or word in _SMALL for item, word in zip(raw, words, strict=True))
     is_proper = is_whole and (len(words) > 1 or not _is_common(words[0]))
@@ -56,8 +80,6 @@ def _written_at(tokens: Tokens, at: int, words: list[str]) -> tuple[str, str, st
     if spelled == " ".join(words):
         return None
     is_several = tokens.words[at : at + len(words)] != words
-    before = tokens.at(at - 1)
-    is_counted = before in DETERMINERS or before in LOOSE_COUNTS or number_of(before) is not None
     is_of_kind = is_several or words[-1] in ANIMATE or attribute_of(before) is not None  # `Golden Retriever`
     article = "a" if not is_proper else "the" if before == "the" else "a" if is_counted or is_of_kind else ""
     return " ".join(words), article, spelled

@@ -110,6 +110,14 @@ def test_an_article_goes_by_the_sound(prompt: str, article: str) -> None:
         ("The Taj Mahal at sunrise", "Does the image show the Taj Mahal?"),
         ("a café in São Paulo", "Is the café in São Paulo?"),
         ("İstanbul at night", "Is there an i̇stanbul in the image?"),
+        ("a rover on Mars", "Is the rover on Mars?"),
+        ("a rover on mars", "Is the rover on Mars?"),
+        ("santa claus stuck in a chimney", "Is Santa Claus stuck in the chimney?"),
+        ("batman and a cat on a roof", "Does the image show Batman?"),
+        ("a batman costume", "Is there a batman costume in the image?"),
+        ("pizza with pineapple", "Does the pizza have pineapple?"),
+        ("a lavender field", "Is there a lavender field in the image?"),
+        ("workers resting on a beam", "Are the workers resting on the beam?"),
         ("Wooden table with a vase", "Is the table wooden?"),
         ("A Red Fox In The Snow", "Is there a fox in the image?"),
     ],
@@ -122,9 +130,9 @@ def test_a_verb_before_a_name_is_no_part_of_it() -> None:
     assert not [claim for claim in claims_of(parse_scene("a taxi crossing Brooklyn Bridge")) if " " in claim.subject]
 
 
-@pytest.mark.parametrize("prompt", ["a pipe of Sherlock Holmes", "a rover on Mars", "Sherlock Holmes smoking"])
+@pytest.mark.parametrize("prompt", ["a pipe of Sherlock Holmes", "Sherlock Holmes smoking"])
 def test_a_name_that_may_be_no_plural_is_not_asked(prompt: str) -> None:
-    assert not any("holme" in question or "mar" in question for question in map(str.lower, questions_of(prompt)))
+    assert not any("holme" in question for question in map(str.lower, questions_of(prompt)))
     assert parse_scene(prompt).not_understood
 
 
