@@ -44,12 +44,15 @@ _HAS = re.compile(rf"(?:do|does) {_SUBJECT}(.+?) have (.+)|{_STATED}(.+?) (?:has
 _IS = re.compile(rf"(?:is|are) {_SUBJECT}(.+)|{_STATED}(.+? (?:is|are) .+)", re.IGNORECASE)
 _TIME_SHOWN: Final = re.compile(r"showing (\d+:\d\d)")
 _PICTURES: Final = frozenset({"image", "picture", "photo", "scene"})
+_IDIOMS: Final = frozenset({("playing", "cards"), ("holding", "hands")})
+"""Actions whose object has no article."""
 _COVERED: Final = frozenset({"covered", "coated", "drenched", "soaked", "dressed", "clad", "wrapped"})
 _HUNDREDS: Final = frozenset({"hundred", "thousand", "million"})
 _VOWEL: Final = re.compile(
     r"(?!uni(?!n|m)|u[bfkrst][aeiou]|eu|ewe|one\b|once\b)[aeiou]|hour|honest|honou?r|heir|8|1[18](?!\d)"
 )
 """Words that are spoken with a vowel at first; `unicorn` and `one` are not."""
+_LIKE: Final = re.compile(r"(?:shaped like|made of|made from|dressed as) (?!the )")
 _SHOWN: Final = "shown"
 """Stands before a predicate of several words, such as `shown cut in half`, so that its subject is told from it."""
 
@@ -195,7 +198,10 @@ def _parse_existence(noun_phrase: str) -> Claim | None:
 
 def _parse_predicate(written: str) -> Claim | None:
     """Read `cats to the left of the dog`, `cats chasing the dog`, `cats red` or `cat not black`."""
+    written = re.sub(r" being (?=\w+ by )", " ", written)
     text = written.lower()
+    if like := re.fullmatch(rf"(.+?) ({_LIKE.pattern}.+)", text):
+        return Claim("attribute", singular(like[1].removesuffix(" shown")), like[2])
     if between := re.fullmatch(r"(.+?) (?:in )?between (.+) and (.+)", text):
         return Claim("position", _name(between[1]), "between", (_name(between[2]), _name(between[3])))
     words = text.split()
@@ -239,7 +245,8 @@ def _is_verb(written: list[str], at: int) -> bool:
 def _may_be_bare(value: str, name: str) -> bool:
     """Return whether the object of a relation may have no article: `full of bread`, `without leaves`."""
     is_several = singular(name) != name or is_uncounted(name) or name.split()[-1] in PLURAL_ONLY
-    return value == "without" or name in GAMES or (_says_what_with(value) and is_several)
+    is_idiom = (value, name) in _IDIOMS
+    return value == "without" or name in GAMES or is_idiom or (_says_what_with(value) and is_several)
 
 
 def _says_what_with(value: str) -> bool:
@@ -261,17 +268,25 @@ def _property(name: str, value: str) -> Claim:
     first = value.removeprefix("not ").split()[0]
     if is_participle(first) and surface_of(first) is None:
         return Claim("action", singular(name), value)
-    return Claim("attribute", singular(name), colour_of(value) or surface_of(value) or value)
+    stated = value.removeprefix("not ")
+    stated = colour_of(stated) or surface_of(stated) or stated
+    return Claim("attribute", singular(name), f"not {stated}" if value.startswith("not ") else stated)
 
 
 def _predicate(claim: Claim, scene: Scene) -> str:
     if not claim.objects:
         is_plain = " " not in claim.value or claim.value.startswith("not ")
-        written = _spelling_of(claim.value, scene)[1]
-        return (written if written.istitle() else claim.value) if is_plain else f"{_SHOWN} {claim.value}"
+        if not is_plain:
+            return claim.value if _LIKE.match(claim.value) else f"{_SHOWN} {claim.value}"
+        denial = "not " if claim.value.startswith("not ") else ""
+        value = claim.value.removeprefix("not ")
+        written = _spelling_of(value, scene)[1]
+        return denial + (written if written.istitle() else dict(scene.wording.attributes).get(value, value))
     if is_negative(claim.value):
         any_ = "" if claim.value == "without" else "any"
         objects = " and ".join(_some(name, scene, any_, is_denied=True) for name in claim.objects)
+    elif (claim.value, _named(claim.objects[0], scene)) in _IDIOMS:
+        objects = _named(claim.objects[0], scene)
     elif _says_what_with(claim.value):
         objects = " and ".join(_some(n, scene) if _is_mass_or_many(n, scene) else _the(n, scene) for n in claim.objects)
     else:

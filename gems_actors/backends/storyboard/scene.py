@@ -96,11 +96,18 @@ class Wording:
     plurals: frozenset[str] = frozenset()
     """Names that the prompt has only in the plural."""
     places: tuple[tuple[str, str], ...] = ()
-    """Places under a shorter name: `on` for `on top of`."""
+    """Places and actions as they are written: `on` for `on top of`, `being washed by` for `washed by`."""
+    attributes: tuple[tuple[str, str], ...] = ()
+    """Colours and materials as they are written: `lavender` for `purple`."""
 
     def joined(self, other: Wording) -> Wording:
         """Return the wording of two prompts."""
-        return Wording(self.names + other.names, self.plurals | other.plurals, self.places + other.places)
+        return Wording(
+            self.names + other.names,
+            self.plurals | other.plurals,
+            self.places + other.places,
+            self.attributes + other.attributes,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ _NEVER_DONE: Final = frozenset(("hasn't", "haven't"))
 _LIKENING: Final = frozenset(("for", "about", "than", "like", "versus", "resembling", "regarding", "unlike"))
 """Words after which a phrase names what the picture need not show: `a poster for a bakery`."""
 _CHARTING: Final = word_set("showing shows comparing compares displaying depicting plotting tracking for")
+_WEATHER: Final = word_set("raining snowing hailing drizzling pouring thundering")
 _SUPPOSING: Final = frozenset(("if", "unless", "whether", "would", "could"))
 
 
@@ -189,6 +190,9 @@ class ClauseReader(Things):
         self.lose()
         return at + 2
 
+    def _is_finite(self, at: int) -> bool:
+        return self.tokens.at(at) in COPULAS | HAVING | THIRD_PERSONS or self.phrases.verb_at(at) is not None
+
     def _is_unknown(self, at: int) -> bool:
         """Return whether a word after a thing and an adverb is a verb that no table has."""
         word = self.tokens.at(at)
@@ -320,6 +324,14 @@ class ClauseReader(Things):
     def _pronoun(self, at: int) -> int:
         """Take a pronoun if there is only one thing that it can mean, as a subject or as the object of a relation."""
         pending, self.pending = self.pending, None
+        if pending is None and self.named_until == at and self._is_finite(at + 1):
+            end = self.end_of_clause(at)
+            self.tokens.doubt(at, end)
+            self.lose()  # `the pumpkin he is hugging`
+            return end
+        if pending is None and self.tokens.at(at + 1) in COPULAS and self.tokens.at(at + 2) in _WEATHER:
+            self.lose(is_subject=True)  # `it is raining`
+            return at + 3
         if pending is None:
             is_person = self.tokens.at(at) in {"he", "she"}
             things = [name for name in self.found.things if not is_person or is_human(name)]

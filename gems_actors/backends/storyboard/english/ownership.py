@@ -37,11 +37,9 @@ _APART: Final = frozenset(("down", "up", "off", "out", "away", "back", "forth"))
 _PRESENTED: Final = frozenset(("seen", "viewed", "together", "presented", "depicted", "captured", "shown", "featured"))
 """Words after which a place says where or how a picture shows something."""
 _VIEWS: Final = frozenset(("background", "foreground", "distance"))
-_SIDES: Final = frozenset(
-    ("next to", "near", "left of", "right of", "behind", "in front of", "under", "above", "below")
-)
+SIDES: Final = frozenset(("next to", "near", "left of", "right of", "behind", "in front of", "under", "above", "below"))
 """Places after which a participle is about the nearest thing: `a cat next to a dog wearing a hat`."""
-_BESIDE: Final = _SIDES | {"on top of"}
+_BESIDE: Final = SIDES | {"on top of"}
 _INSTRUMENTS: Final = word_set(
     "hand hands finger fingers paw paws foot feet arm arms mouth beak trunk claw claws tongue"
 )
@@ -94,7 +92,7 @@ class Ownership(Absences):
         if shared is None:
             return False
         if self.has_own_part(shared):
-            return place not in _SIDES  # `with its head in the sand`
+            return place not in SIDES  # `with its head in the sand`
         if follower in POSSESSIVES:  # `with a nut in its paws`, `carrying a basket on her head`
             return spelled in {"in", "on"} and target in BODY_PARTS and shared.word.split()[0] in _BEARING
         is_in_chain = shared.kind == "position" and shared.word in _BESIDE and not is_scene(last)
@@ -151,7 +149,7 @@ class Ownership(Absences):
             return only
         if word in ANIMATE_ACTIONS and shared is not None and acts(last):
             is_alike = is_human(shared.subject) == is_human(last) and acts(shared.subject)
-            return last if shared.word in _SIDES or (is_alike and shared.word not in ATTACHING) else None
+            return last if shared.word in SIDES or (is_alike and shared.word not in ATTACHING) else None
         is_of_person = word in KNOWN_ACTIONS and word not in INTRANSITIVE | _OF_THINGS
         if self.attached is None or not acts(self.attached) or acts(last) or shared is None or not is_of_person:
             return None
@@ -188,7 +186,7 @@ class Ownership(Absences):
         """Return whose clothes or parts of the body come next: of the only one that acts, or of the nearest."""
         if (only := self._only_one_acting()) is not None or self.shared is None or self.last is None:
             return only
-        return self.last if acts(self.last) and self.shared.word in _SIDES else None
+        return self.last if acts(self.last) and self.shared.word in SIDES else None
 
     def _opens_clause(self, at: int) -> bool:
         """Return whether `, with` opens a further part of the picture, as in `with a barn behind it`."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CHARTS
 from gems_actors.backends.storyboard.english.naming import is_known_noun
-from gems_actors.backends.storyboard.english.ownership import Ownership, is_scene
+from gems_actors.backends.storyboard.english.ownership import SIDES, Ownership, is_scene
 from gems_actors.backends.storyboard.english.sentence import acts
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK
 from gems_actors.backends.storyboard.english.verbs import (
@@ -22,6 +22,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     NEGATIONS,
     POSSESSIVES,
     POSTNOMINAL,
+    PRONOUNS,
     STATES,
     attribute_of,
     is_adverb,
@@ -153,6 +154,10 @@ class Places(Ownership):
         subject = self.owner_of_place(at, spelled, at + length)
         if subject is None:
             return self._place_of_none(at, at + length)
+        if spelled == "with" and (name := self._beside_it(at + length)):
+            self.tokens.use(*span)  # `with fireworks behind it` says no more than where they are
+            self.start_clause(name)
+            return self.named_until
         if self.verb in TRANSFERS and spelled in {"to", "at"}:
             self.expect(subject, f"{self.verb} {spelled}", "action", span)
         elif PLACES[spelled] == "inside" and self._is_reflected(subject, at + length):
@@ -167,6 +172,17 @@ class Places(Ownership):
             self.expect(subject, self._place_name(spelled, at + length), "position", span)
         self.is_negated = False
         return at + length
+
+    def _beside_it(self, at: int) -> str | None:
+        """Add the thing at a token if a place such as `behind it` follows, and return its name."""
+        phrase, after = self.phrases.read(at)
+        end = after + self.phrases.place_at(after)
+        is_beside = PLACES.get(self.tokens.phrase(after, end)) in SIDES | {"around", "between"}
+        is_it = self.tokens.at(end) in PRONOUNS or (self.tokens.at(end) == "her" and self.phrases.ends_at(end + 1))
+        if phrase is None or not (is_beside and is_it):
+            return None
+        self.named_until = after
+        return self.add(phrase, at, after)
 
     def _posture_end(self, spelled: str, at: int) -> int:
         """Return the index after a part of the subject's own body that it is on, or that an idiom names, else 0."""
@@ -204,6 +220,8 @@ class Places(Ownership):
 
     def _is_in_unknown(self, subject: str, place: str, at: int) -> bool:
         """Return whether somebody is in something that no table has, so that it may be worn: `a man in a jerkin`."""
+        if place == "inside" and subject.split()[-1] in {"hair", "mane", "beard"}:
+            return True  # `with her hair in a bun`
         phrase = self.phrases.read(at)[0]
         return (
             place == "inside"

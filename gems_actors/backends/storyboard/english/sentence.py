@@ -10,6 +10,7 @@ from gems_actors.backends.storyboard.english.gates.relations import makes_sense
 from gems_actors.backends.storyboard.english.kinds import (
     AMBIENT,
     ANIMATE,
+    BODY_PARTS,
     CLOTHES,
     INERT,
     LEASHES,
@@ -168,7 +169,9 @@ class Sentence:
         if is_content:  # `a bowl of cherries with one cherry on the table`
             self.lose()
             return
-        self.found.relate(pending.subject, pending.word, objects, pending.kind)
+        is_own = pending.word == "with" and self.tokens.at(pending.span[1]) in POSSESSIVES
+        if not (is_own and not kinds_of(name).isdisjoint(BODY_PARTS)):  # `asleep with his head on a pillow`
+            self.found.relate(pending.subject, pending.word, objects, pending.kind)
         self.tokens.use(*pending.span)
         is_attaching = pending.word in ATTACHING or pending.word in {"dressed in", "clad in"}
         self.attached = pending.subject if is_attaching else None

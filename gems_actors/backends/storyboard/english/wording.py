@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from gems_actors.backends.storyboard.english.kinds import ANIMATE, is_uncounted
 from gems_actors.backends.storyboard.english.naming import is_known_noun
 from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
 from gems_actors.backends.storyboard.english.tokens import Tokens
+from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import DETERMINERS, LOOSE_COUNTS, attribute_of
 from gems_actors.backends.storyboard.scene import Wording
-from gems_actors.backends.storyboard.words import number_of, plural, singular
+from gems_actors.backends.storyboard.words import COLOUR_ALIASES, SURFACE_ALIASES, number_of, plural, singular
 
 _SMALL: Final = frozenset(("of", "the", "de", "la", "du", "del", "von", "van"))
 """Words within names that have no capital letter."""
@@ -38,6 +39,8 @@ _KNOWN: Final = frozenset(
 _SHORT: Final = {"on top of": ("on", {"top", "atop"}), "inside": ("in", {"inside", "within"})}
 """Places with a shorter name, and the words of a prompt that ask for the longer one."""
 
+_ADJECTIVE_TOO: Final = frozenset(("wood", "checkerboard"))
+"""Nouns that an adjective of the same meaning says better after `is`."""
 _MAX_NAME_TOKENS: Final = 4
 
 
@@ -52,8 +55,26 @@ def wording_of(tokens: Tokens, names: Iterable[str]) -> Wording:
     return Wording(
         tuple(written),
         frozenset(name for name in known if plural(name).split()[-1] in said and name.split()[-1] not in said),
-        tuple((place, short) for place, (short, long) in _SHORT.items() if said.isdisjoint(long)),
+        tuple((place, short) for place, (short, long) in _SHORT.items() if said.isdisjoint(long))
+        + tuple(_passives(tokens)),
+        tuple(_aliases(said)),
     )
+
+
+def _passives(tokens: Tokens) -> Iterator[tuple[str, str]]:
+    """Yield what is said to be going on, such as `being washed by`."""
+    for at, word in enumerate(tokens.words):
+        if word == "being" and is_past(tokens.at(at + 1)) and tokens.at(at + 2) == "by":
+            yield tokens.phrase(at + 1, at + 3), tokens.phrase(at, at + 3)
+
+
+def _aliases(said: set[str]) -> Iterator[tuple[str, str]]:
+    """Yield each colour or material that is written under one other name alone."""
+    for aliases in (COLOUR_ALIASES, SURFACE_ALIASES):
+        for value in {*aliases.values()}:
+            written = [word for word in (value, *aliases) if word in said and aliases.get(word, word) == value]
+            if len(written) == 1 and written[0] not in _ADJECTIVE_TOO:
+                yield value, written[0]
 
 
 def _written(tokens: Tokens, name: str) -> tuple[str, str, str] | None:

@@ -41,6 +41,8 @@ _PLACED = re.compile(
     re.IGNORECASE,
 )
 
+_OWNER = re.compile(r" of [^,.;:\n]+")
+
 
 AROUND_PICTURES: Final = SEATS | SUPPORTS | _FURNITURE | _BELOW_PICTURES | ROOMS | {"frame", "hook", "nail"}
 """Where pictures are, rather than what they show."""
@@ -70,6 +72,10 @@ def what_picture(text: str, at: int) -> tuple[Picture, tuple[int, int]]:
     placed = _PLACED.match(text, at)
     if placed is None:
         return Picture.WHOLE, (at, at)
+    owner = _OWNER.match(text, placed.end())
+    is_put = placed["word"].lower() == "on" and singular(placed["target"].lower()) in _FURNITURE
+    if owner is not None and is_put:  # `a picture of a bride on the wall of a bar`
+        return Picture.OPEN, (placed.start("place"), owner.end())
     head, target = singular(placed["head"].lower()), singular(placed["target"].lower())
     return _placed(head, (placed["verb"] or "").lower(), placed["word"].lower(), target), placed.span("place")
 

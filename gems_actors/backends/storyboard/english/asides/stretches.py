@@ -53,6 +53,7 @@ _ANYWHERE: Final = frozenset(
         *(("at", "all"), ("in", "the", "photo"), ("in", "the", "frame")),
     )
 )
+_RAINING: Final = frozenset(("raining", "snowing"))
 _TRIGGERS: Final = (
     _EXCEPTING
     | {first for first, _ in _EXCEPTING_PAIRS}
@@ -63,6 +64,7 @@ _TRIGGERS: Final = (
     | _SEEN
     | _UNSEEN
     | _FRAMES
+    | _RAINING
     | {"but", "no", "without", "than", "other", "only", "just", "not", "off"}
 )
 """Words without which a prompt has no such stretch."""
@@ -126,7 +128,15 @@ class _Finder:
                 yield from self._spans_in(start, index)
 
     def _spans_in(self, start: int, end: int) -> Iterator[_Span]:
-        rules = (self._exception, self._remainder, self._unseen, self._viewpoint, self._absence, self._comparison)
+        rules: tuple[_Rule, ...] = (
+            self._exception,
+            self._remainder,
+            self._unseen,
+            self._viewpoint,
+            self._absence,
+            self._comparison,
+        )
+        rules += (self._weather,)
         if _TRIGGERS.isdisjoint(self._words[start:end]):
             return
         for at in range(start, end):
@@ -142,7 +152,7 @@ class _Finder:
             if self._at(comma) != ",":
                 continue
             is_place = self._phrases.place_at(comma + 1) and self._at(comma + 1) != "with"
-            if rule == self._viewpoint:
+            if rule in {self._viewpoint, self._weather}:
                 return comma
             is_thing = rule == self._unseen and (self._begins_object(comma + 1) or self._is_telegraphic)
             if is_place or is_thing:
@@ -270,6 +280,10 @@ class _Finder:
         is_verb = self._at(at) in BASES or self._at(at) in THIRD_PERSONS or is_participle(self._at(at))
         is_verb = is_verb and self._at(at - 1) not in DETERMINERS and at > start
         return at if is_than and is_verb else None
+
+    def _weather(self, at: int, _start: int) -> int | None:
+        """Take `raining cats and dogs`, which names nothing to draw."""
+        return at if self._at(at) in _RAINING and self._phrases.read(at + 1)[0] is not None else None
 
     def _clause_start(self, at: int, start: int) -> int:
         """Return where the clause of a token begins, with the word that joins it."""

@@ -12,6 +12,7 @@ from gems_actors.backends.storyboard.english.kinds import (
     BODY_PARTS,
     CLOTHES,
     DETAILS,
+    HUMANS,
     PART_OWNERS,
     PARTS,
     SCENES,
@@ -21,10 +22,30 @@ from gems_actors.backends.storyboard.english.kinds import (
 from gems_actors.backends.storyboard.english.naming import is_owner
 from gems_actors.backends.storyboard.english.tokens import MAX_PLAIN_SENTENCE, Tokens
 from gems_actors.backends.storyboard.scene import Scene, Thing
-from gems_actors.backends.storyboard.words import number_of, singular, word_set
+from gems_actors.backends.storyboard.words import LONGEST_PLACE, PLACES, number_of, singular, word_set
 
 _FURTHER: Final = frozenset(("another", "other", "more", "further", "fellow"))
 _DISTRIBUTING: Final = frozenset(("each", "every"))
+_REST: Final = ("others", "other", "rest", "remaining")
+_SCENERY: Final = word_set(
+    "leaf rock stone boulder branch twig tree palm log bush window hill mountain cliff dune wave cloud building "
+    "skyscraper lamppost"
+)
+"""Of what somebody is on, under or by there are mostly more."""
+_MEN: Final = word_set("man gentleman guy")
+_WOMEN: Final = word_set("woman lady")
+_MALE: Final = _MEN | word_set(
+    "boy grandfather father brother uncle husband groom king prince duke monk grandpa dad son nephew grandson"
+)
+_FEMALE: Final = _WOMEN | word_set(
+    "girl grandmother mother sister aunt wife bride queen princess duchess nun grandma mom mum daughter niece waitress "
+    "actress ballerina empress witch granddaughter"
+)
+_OF_ANY_AGE: Final = word_set(
+    "child kid person people friend stranger twin sibling cousin student teenager teen youth crowd audience family "
+    "passenger customer guest player fan visitor"
+)
+_CHILDREN: Final = word_set("boy girl child kid baby toddler infant")
 _FRACTIONS: Final = word_set("half quarter third")
 _SINGLE: Final = word_set("nose mouth face beak head tail trunk neck beard moustache mustache mane hair skin smile")
 """Parts of which a body has one."""
@@ -44,7 +65,9 @@ def without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
         is_one_of_more = heads[head] > 1 and thing.name == head  # `an elephant and a baby elephant`
         is_single = thing.count == 1 and head in shown_again
         is_article = thing.count == 1 and len(tokens.words) > MAX_PLAIN_SENTENCE and not _is_said_single(head, tokens)
+        is_article = is_article or (thing.count == 1 and _is_one_of_many(head, scene, tokens))
         is_uncertain = is_repeated or is_one_of_more or is_single or is_article or _is_counted_again(head, tokens)
+        is_uncertain = is_uncertain or any(_may_be(_head(other), head) for other in scene.things if other != thing)
         if thing.is_counted and (is_uncertain or _is_part_of_more(thing, scene, tokens)):
             scene = scene.with_thing(replace(thing, is_counted=False))
     return scene
@@ -82,6 +105,36 @@ def _is_said_single(noun: str, tokens: Tokens) -> bool:
     return "exactly" in tokens.words or any(
         word in {"one", "single"} and following == noun for word, following in pairs
     )
+
+
+def _is_one_of_many(noun: str, scene: Scene, tokens: Tokens) -> bool:
+    """Return whether one thing stands for one of more: `one apple is green, the others`, `on a leaf`."""
+    has_rest = any(f"the {word}" in doubt.lower() for doubt in tokens.doubts for word in _REST)
+    if has_rest and not scene.totals:
+        return True
+    if noun not in _SCENERY or _is_said_single(noun, tokens):
+        return False
+    return any(singular(word) == noun and _follows_place(at, tokens) for at, word in enumerate(tokens.words))
+
+
+def _follows_place(at: int, tokens: Tokens) -> bool:
+    """Return whether a place and an article stand before the noun at a token: `on a mossy rock`."""
+    start = next((index for index in range(at - 1, max(at - 5, -1), -1) if tokens.at(index) in {"a", "an"}), 0)
+    return any(tokens.phrase(start - length, start) in PLACES for length in range(1, LONGEST_PLACE + 1))
+
+
+def _may_be(head: str, noun: str) -> bool:
+    """Return whether somebody may be counted as somebody else, too: the stranger beside a man may be a man."""
+    if head not in HUMANS or head == noun:
+        return False
+    if noun == "person":
+        return True
+    if noun in {"child", "kid"}:
+        return head in _OF_ANY_AGE | {"boy", "girl"}
+    if noun in {"boy", "girl"}:
+        return head in _OF_ANY_AGE
+    others = _MALE if noun in _WOMEN else _FEMALE
+    return noun in _WOMEN | _MEN and head not in others | _CHILDREN
 
 
 def _contents(scene: Scene) -> Iterator[str]:

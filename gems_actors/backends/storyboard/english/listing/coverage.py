@@ -26,6 +26,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     DETERMINERS,
     LOOSE_COUNTS,
     MEASURES,
+    POSSESSIVES,
     PRONOUNS,
     SAYING,
     WHOLES,
@@ -144,7 +145,7 @@ class _Coverage:
 
     def _is_place_carried(self, at: int, length: int) -> bool:
         words, end = self._words[at : at + length], at + length
-        if self._is_denied_there(at, end) or (words == ["with"] and self._is_absolute(end)):
+        if self._is_denied_there(at, end) or (words == ["with"] and self._is_absolute(at, end)):
             return True
         if not self._tokens.is_used[at]:
             target = next((word for word in self._words[end:] if word not in DETERMINERS), ".")
@@ -159,9 +160,11 @@ class _Coverage:
         is_anywhere = self._tokens.is_used[at] and self._ends(end)  # `nobody around`
         return bool(self._absent) and (is_anywhere or not self._absent.isdisjoint({singular(before), _text_of(before)}))
 
-    def _is_absolute(self, at: int) -> bool:
-        """Return whether `with` opens a clause of its own, as in `with cows watching`."""
+    def _is_absolute(self, start: int, at: int) -> bool:
+        """Return whether `with` opens a clause of its own: `with cows watching`, `with a moon above it`."""
         phrase, after = self._phrases.read(at)
+        if self._tokens.is_used[start] and (self._phrases.place_at(after) or self._tokens.at(at) in POSSESSIVES):
+            return True
         word = self._tokens.at(after)
         is_predicate = is_participle(word) or is_past(word) or is_adverb(word)
         return phrase is not None and is_predicate
