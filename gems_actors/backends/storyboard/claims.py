@@ -52,7 +52,7 @@ _VOWEL: Final = re.compile(
     r"(?!uni(?!n|m)|u[bfkrst][aeiou]|eu|ewe|one\b|once\b)[aeiou]|hour|honest|honou?r|heir|8|1[18](?!\d)"
 )
 """Words that are spoken with a vowel at first; `unicorn` and `one` are not."""
-_LIKE: Final = re.compile(r"(?:shaped like|made of|made from|dressed as) (?!the )")
+_LIKE: Final = re.compile(r"(?:shaped like|made of|made from|(?:dressed|disguised) as) (?!the )")
 _SHOWN: Final = "shown"
 """Stands before a predicate of several words, such as `shown cut in half`, so that its subject is told from it."""
 

@@ -188,6 +188,8 @@ class Absences(Sentence):
     def _denied_from(self, at: int) -> int | None:
         """Return where the name of what is denied begins, or None where nothing is."""
         word, following = self.tokens.at(at), self.tokens.at(at + 1)
+        if word in {"instead", "rather"} and self.tokens.at(at + 2) in DETERMINERS - {"a", "an", "any"}:
+            return None  # `a forest instead of the room`
         if (word, following) in {("free", "of"), ("instead", "of"), ("rather", "than"), ("devoid", "of")}:
             return at + 2
         if word == "with" and following in {"no", "not", "neither"}:

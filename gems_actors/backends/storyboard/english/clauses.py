@@ -42,6 +42,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
 )
 from gems_actors.backends.storyboard.words import colour_of, number_of, word_set
 
+_FINITE_HAVING: Final = frozenset(("has", "have", "had"))
 _INDEFINITE_ARTICLES: Final = frozenset(("a", "an"))
 _NOUNS_TOO: Final = frozenset(("display", "present", "place", "set", "picture", "focus", "step", "use", "light", "aim"))
 """Imperatives that are nouns, too, so that only an object tells them."""
@@ -233,13 +234,20 @@ class ClauseReader(Things):
         if self.tokens.at(at + 2) == "as":  # `as tall as a house`
             return max(self.phrases.read(at + 3)[1], at + 3)
         phrase, after = self.phrases.read(at + 1)
-        if phrase is None or self.phrases.begins_predicate(phrase, after):
+        if phrase is None or self._is_clause(at + 1, after):
             return 0
-        is_clause = (
-            self.phrases.is_participle_at(after) or is_past(self.tokens.at(after)) or self.phrases.place_at(after)
+        return after  # `a dog as a pirate carrying a map`
+
+    def _is_clause(self, at: int, after: int) -> bool:
+        """Return whether what begins with a noun phrase has a finite verb, as in `as a man in a hat waves`."""
+        if is_past(self.tokens.at(after)) or self.phrases.is_unknown_verb(at, after):
+            return True
+        return any(
+            self.tokens.at(index) in COPULAS | _FINITE_HAVING
+            or self.phrases.verb_at(index) is not None
+            or self.phrases.is_passed_verb(index)
+            for index in range(after, self.end_of_clause(after))
         )
-        is_clause = is_clause or self.phrases.is_passed_verb(after) or self.phrases.is_unknown_verb(at + 1, after)
-        return 0 if is_clause else after
 
     def _apposition(self, at: int) -> int:
         """Return the index after `, a bright yellow orb,` if it tells what the subject before it is, else 0."""

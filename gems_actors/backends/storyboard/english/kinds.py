@@ -153,8 +153,8 @@ SUBSTANCES: Final = word_set(
     # weather and nature
     "snow slush hail sleet frost rain drizzle fog mist haze smoke steam vapor vapour air water ice sky ground sand "
     "dust mud soil dirt earth gravel lava magma moss lichen algae seaweed kelp grass foliage greenery vegetation "
-    "undergrowth shrubbery driftwood firewood sunlight sunshine moonlight starlight daylight lightning thunder foam "
-    "surf seawater snowfall rainfall "
+    "undergrowth ivy dew driftwood firewood shrubbery sunlight sunshine moonlight starlight daylight lightning thunder "
+    "foam surf seawater snowfall rainfall "
     # materials
     "bronze copper brass steel marble granite concrete asphalt cement plaster cardboard plastic rubber fabric "
     "denim bamboo yarn twine confetti silk velvet lace wool cotton fur hair skin wax glitter tinsel foil slime goo "
@@ -192,7 +192,7 @@ PARTS: Final = BODY_PARTS | DETAILS.union(*(parts for parts, _ in PART_OWNERS))
 
 GAMES: Final = word_set(
     "chess checkers poker bingo soccer football basketball volleyball baseball softball tennis hockey golf rugby "
-    "badminton ping-pong"
+    "badminton ping-pong croquet cricket"
 )
 """Nouns of games, which have no article where they are played: `playing chess`."""
 

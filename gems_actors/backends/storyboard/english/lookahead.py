@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gems_actors.backends.storyboard.english.kinds import ANIMATE, TEXT_NOUNS
+from gems_actors.backends.storyboard.english.naming import is_of_part
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, Tokens
 from gems_actors.backends.storyboard.english.verbs import (
     NOUNS_MOSTLY,
@@ -147,7 +148,10 @@ class Lookahead:
             is_one = token in POSSESSIVES and self.tokens.at(at - 1) == "one"  # `one its ears`
             if (is_single and token in DETERMINERS) or is_one:
                 break  # `a that`, where a style was taken out
-            if (number := number_of(token)) is not None:
+            number = number_of(token)
+            if number is not None and is_of_part(self.tokens.words, at + 1):
+                pass  # `a two headed dragon`
+            elif number is not None:
                 count = self._counted(at, number, count)
             elif token in {"a", "an", "another"}:
                 count = 1

@@ -46,6 +46,12 @@ _HABITS: Final = word_set(
 _OF_HABITS: Final = word_set("heavy light hard big great huge fast slow early late deep quick poor bad good sore")
 
 
+_HOW_DONE: Final = frozenset(("hard", "soft", "deep"))
+_PARTS: Final = BODY_PARTS | word_set("brim heel sleeve rim crest breast belly color colour petal roof wall")
+_HAVING: Final = frozenset(f"{part.removesuffix('e')}{end}" for part in _PARTS for end in ("ed", f"{part[-1]}ed"))
+"""What has parts of a kind: a `wide brimmed` hat is not wide."""
+
+
 @lru_cache(maxsize=4096)
 def is_plural(word: str) -> bool:
     """Return whether a word is a plural after which no further noun of a name follows, as it does in `sports car`."""
@@ -85,6 +91,8 @@ def is_of_relation(adjective: str, noun: str) -> bool:
 def is_unsaid(words: list[str], at: int) -> bool:
     """Return whether an attribute is not wholly so, as in `half empty`, or is about a role, as in `old friend`."""
     word = words[at]
+    if any(is_of_part(words, index) for index in (at, at + 1)):
+        return True
     is_attribute = attribute_of(word) is not None or word in POSTNOMINAL
     is_before_noun = at + 1 < len(words) and words[at + 1].isalpha() and words[at + 1] not in FUNCTION_WORDS
     may_be_one = is_before_noun and word.isalpha() and word not in FUNCTION_WORDS and number_of(word) is None
@@ -95,6 +103,17 @@ def is_unsaid(words: list[str], at: int) -> bool:
         start -= 1
     is_graded = not DEGREES.isdisjoint(words[start:at])
     return is_graded or (at + 1 < len(words) and is_of_relation(word, words[at + 1]))
+
+
+def is_of_part(words: list[str], at: int) -> bool:
+    """Return whether a word and the one before say together what a part is like: `short haired`, `deep fried`."""
+    if not 0 < at < len(words):
+        return False
+    before, word = words[at - 1], words[at]
+    if before in _HOW_DONE and word in {"boiled", "fried", "set", "rooted", "cooked"}:
+        return True
+    is_said = attribute_of(before) is not None or number_of(before) is not None
+    return is_said and word in _HAVING
 
 
 @lru_cache(maxsize=4096)

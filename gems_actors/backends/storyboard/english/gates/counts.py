@@ -29,7 +29,7 @@ _DISTRIBUTING: Final = frozenset(("each", "every"))
 _REST: Final = ("others", "other", "rest", "remaining")
 _SCENERY: Final = word_set(
     "leaf rock stone boulder branch twig tree palm log bush window hill mountain cliff dune wave cloud building "
-    "skyscraper lamppost"
+    "skyscraper lamppost reed stem stalk vine"
 )
 """Of what somebody is on, under or by there are mostly more."""
 _MEN: Final = word_set("man gentleman guy")
@@ -120,6 +120,8 @@ def _is_one_of_many(noun: str, scene: Scene, tokens: Tokens) -> bool:
 def _follows_place(at: int, tokens: Tokens) -> bool:
     """Return whether a place and an article stand before the noun at a token: `on a mossy rock`."""
     start = next((index for index in range(at - 1, max(at - 5, -1), -1) if tokens.at(index) in {"a", "an"}), 0)
+    if tokens.at(start - 1) == "from":
+        return True  # `rescuing a kitten from a tree`
     return any(tokens.phrase(start - length, start) in PLACES for length in range(1, LONGEST_PLACE + 1))
 
 
