@@ -96,6 +96,7 @@ _SETTINGS: Final = (
     rf"in {_OF_LIGHT}(?:sunlight|sunshine|moonlight|candlelight){_ALONE}",
     r"(?:on|during) an? (?:(?:bright|clear|warm|cold|hot|dark|gr[ea]y|crisp),? )?"
     rf"(?:{_WEATHERS}) (?:day|night|morning|evening|afternoon)",
+    r"(?:at|on|during) (?:christmas|halloween|easter|thanksgiving|new year['’]s)(?: (?:eve|day|night|morning))?",
     r"during (?:an? |the )?(?:thunderstorm|storm|snowstorm|sandstorm|sunset|sunrise|winter|summer)",
 )
 """Patterns of time and weather, which a storyboard notes for the whole picture."""

@@ -152,6 +152,8 @@ def test_what_is_passed_by_is_listed(prompt: str, listed: str) -> None:
         ("a queen in a crown and a jester without shoes", "Is the jester without shoes?"),
         ("a slightly rusty bike", "Is there a bike in the image?"),
         ("more than two cats on a sofa", "Are the cats on the sofa?"),
+        ("two cubs on an ice floe, one cub in the water", "Are there exactly two cubs in the image?"),
+        ("fireworks on new year's eve", "Is the scene set on new year's eve?"),
         ("a red and yellow kite", "Is the kite yellow?"),
         ("a stained glass window depicting a saint", "Is there a stained glass window in the image?"),
     ],

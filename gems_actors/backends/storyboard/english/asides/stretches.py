@@ -28,7 +28,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     attribute_of,
     is_adverb,
 )
-from gems_actors.backends.storyboard.words import PLACES, is_participle, number_of, word_set
+from gems_actors.backends.storyboard.words import PLACES, is_participle, number_of, plural, word_set
 
 _EXCEPTING: Final = frozenset(("except", "excepting", "excluding", "exception", "otherwise"))
 _EXCEPTING_PAIRS: Final = frozenset(
@@ -65,7 +65,7 @@ _TRIGGERS: Final = (
     | _UNSEEN
     | _FRAMES
     | _RAINING
-    | {"but", "no", "without", "than", "other", "only", "just", "not", "off"}
+    | {"but", "no", "without", "than", "other", "only", "just", "not", "off", "one"}
 )
 """Words without which a prompt has no such stretch."""
 _ANCHORS: Final = (_TRIGGERS - _FRAMES - _GROUPS) | word_set(
@@ -135,8 +135,9 @@ class _Finder:
             self._viewpoint,
             self._absence,
             self._comparison,
+            self._weather,
+            self._member,
         )
-        rules += (self._weather,)
         if _TRIGGERS.isdisjoint(self._words[start:end]):
             return
         for at in range(start, end):
@@ -152,7 +153,7 @@ class _Finder:
             if self._at(comma) != ",":
                 continue
             is_place = self._phrases.place_at(comma + 1) and self._at(comma + 1) != "with"
-            if rule in {self._viewpoint, self._weather}:
+            if rule in {self._viewpoint, self._weather, self._member}:
                 return comma
             is_thing = rule == self._unseen and (self._begins_object(comma + 1) or self._is_telegraphic)
             if is_place or is_thing:
@@ -180,6 +181,16 @@ class _Finder:
         if every and every[-1] > start:
             return self._clause_start(every[-1], start)
         return self._predicate_start(start, at)
+
+    def _member(self, at: int, start: int) -> int | None:
+        """Take `two cubs on a floe, one cub in the water`: one of those that were named."""
+        if self._at(at) != "one" or self._at(at - 1) not in {",", "and", "with", "but"}:
+            return None
+        phrase, after = self._phrases.read(at)
+        if phrase is None or after < at + 2:
+            return None
+        named = plural(self._at(after - 1))
+        return at if named != self._at(after - 1) and named in self._words[start:at] else None
 
     def _remainder(self, at: int, start: int) -> int | None:
         """Take `none of them`, `only one of which` and `the rest`, which speak of some members of a group."""
