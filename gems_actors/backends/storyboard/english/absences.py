@@ -22,7 +22,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     WRITING,
     attribute_of,
 )
-from gems_actors.backends.storyboard.words import is_participle, number_of, singular, surface_of
+from gems_actors.backends.storyboard.words import NOUNS_IN_ING, is_participle, number_of, singular, surface_of
 
 _SHOWING: Final = frozenset(("any", "include", "show", "draw", "add", "contain", "depict", "use", "put", "want"))
 """Verbs of the prompt itself: what they deny must not be in the picture."""
@@ -53,6 +53,10 @@ class Absences(Sentence):
         if word in {"another", "other"} and self.tokens.at(at + 1) in {"one", "ones"} and self.group is None:
             self.lose(is_subject=True)
             return at + 2
+        following = self.tokens.at(at + 1)
+        is_doing = word == "one" and following in NOUNS_IN_ING and self.ends_clause(at + 2)
+        if self.group is not None and is_doing and acts(self.group):
+            return self._pass_by_members(at, self.group)  # `one reading, one painting`
         if self.group is not None and word in {"none", *_ALL} and self.tokens.at(at + 1) == "but":
             return self._pass_by_members(at + 1, self.group)  # `all but one closed`
         if self.group is None and word in _ALL and self._begins_action(at + 1):

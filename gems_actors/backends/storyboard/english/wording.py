@@ -12,7 +12,7 @@ from gems_actors.backends.storyboard.english.tokens import Tokens
 from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import DETERMINERS, LOOSE_COUNTS, attribute_of
 from gems_actors.backends.storyboard.scene import Wording
-from gems_actors.backends.storyboard.words import COLOUR_ALIASES, SURFACE_ALIASES, number_of, plural, singular
+from gems_actors.backends.storyboard.words import COLOUR_ALIASES, SURFACE_ALIASES, number_of, plural, singular, word_set
 
 _SMALL: Final = frozenset(("of", "the", "de", "la", "du", "del", "von", "van"))
 """Words within names that have no capital letter."""
@@ -32,10 +32,16 @@ _KNOWN: Final = frozenset(
         ),
         *("shrek", "gandalf", "hercules", "zeus", "medusa", "mars", "venus", "jupiter", "saturn", "paris", "london"),
         *("rome", "tokyo", "berlin", "venice", "istanbul", "cairo", "sydney", "amsterdam", "barcelona", "moscow"),
+        *("eiffel tower", "taj mahal", "big ben", "mount fuji"),
         *("new york", "hong kong", "san francisco", "las vegas", "japan", "italy", "france", "egypt", "texas"),
     )
 )
 """Names that are often written in small letters, and that name nothing else."""
+_NATIONS: Final = word_set(
+    "japanese chinese italian french german english spanish greek roman egyptian american african asian european "
+    "indian mexican russian persian victorian dutch swiss irish scottish moroccan korean thai turkish"
+)
+"""Adjectives that have a capital letter wherever they stand."""
 _SHORT: Final = {"on top of": ("on", {"top", "atop"}), "inside": ("in", {"inside", "within"})}
 """Places with a shorter name, and the words of a prompt that ask for the longer one."""
 
@@ -90,12 +96,17 @@ def _written(tokens: Tokens, name: str) -> tuple[str, str, str] | None:
 def _written_at(tokens: Tokens, at: int, words: list[str]) -> tuple[str, str, str] | None:
     name, before = " ".join(words), tokens.at(at - 1)
     is_counted = before in DETERMINERS or before in LOOSE_COUNTS or number_of(before) is not None
-    if name in _KNOWN and not is_counted:
-        return name, "", name.title()
+    if name in _KNOWN and (before == "the" or not is_counted):
+        return name, "the" if before == "the" else "", name.title()
     raw = [item.replace("’", "'") for item in tokens.raw[at : at + len(words)]]
     is_whole = all("A" <= item[0] <= "Z" or word in _SMALL for item, word in zip(raw, words, strict=True))
     is_proper = is_whole and (len(words) > 1 or not _is_common(words[0]))
-    if (at == 0 or tokens.at(at - 1) in {".", ";"}) and not is_proper and raw[0][1:] == raw[0][1:].lower():
+    if (
+        (at == 0 or tokens.at(at - 1) in {".", ";"})
+        and not is_proper
+        and words[0] not in _NATIONS
+        and raw[0][1:] == raw[0][1:].lower()
+    ):
         raw[0] = raw[0].lower()  # a capital letter that only begins the sentence
     spelled = " ".join(map(cased, words, raw))
     if spelled == " ".join(words):

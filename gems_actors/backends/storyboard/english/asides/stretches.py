@@ -65,6 +65,7 @@ _TRIGGERS: Final = (
     | _UNSEEN
     | _FRAMES
     | _RAINING
+    | {"stolen", "removed"}
     | {"but", "no", "without", "than", "other", "only", "just", "not", "off", "one"}
 )
 """Words without which a prompt has no such stretch."""
@@ -226,7 +227,8 @@ class _Finder:
         while opens > start and is_adverb(self._at(opens - 1)):
             opens -= 1
         graded = self._words[opens:at]
-        if word in MISSING and not self._begins_object(at + 1) and self._at(at + 1) not in POSSESSIVES:
+        is_gone = word in MISSING or (word in {"stolen", "removed"} and following in {",", ".", ";"})
+        if is_gone and not self._begins_object(at + 1) and self._at(at + 1) not in POSSESSIVES:
             begin = self._thing_start(self._link_start(opens, start), start)
             return begin if begin < at and self._at(at - 1) not in DETERMINERS else None  # `one wheel missing`
         if word == "off" and "with" in self._words[max(start, at - 5) : at] and not is_past(self._at(at - 1)):
