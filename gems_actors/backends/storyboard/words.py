@@ -145,7 +145,7 @@ _INVARIANT: Final = word_set(
     "sheep fish deer moose salmon shrimp aircraft series species scissors pants jeans shorts trousers "
     "sunglasses binoculars headphones tongs pliers bison squid swine skis news grass glass moss dress bus gas lens "
     "thermos "
-    "christmas mars venus texas hercules claus canvas compass cactus octopus goldfish jellyfish starfish "
+    "christmas mars venus vegas texas hercules claus canvas compass cactus octopus goldfish jellyfish starfish "
     "eyeglasses woods stairs clothes tweezers shears forceps goggles spectacles tights leggings overalls dungarees"
 )
 _NOUNS_IN_MEN: Final = word_set("specimen abdomen regimen")

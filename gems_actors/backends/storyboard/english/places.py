@@ -42,6 +42,7 @@ _POSTURED: Final = BODY_PARTS | {"tiptoe", "back", "side", "stomach", "belly", "
 _IN_IDIOMS: Final = frozenset(("heel", "lung", "luck", "wit", "guard", "mind", "pace", "leisure", "prime"))
 _GIVING: Final = TRANSFERS - {"selling"}
 _WHICH: Final = frozenset(("which", "whom", "whose", "where"))
+_PERFECT: Final = frozenset(("has", "have", "had", "having"))
 _FINITE_HAVING: Final = frozenset(("has", "have", "had", "contains", "features"))
 
 
@@ -61,7 +62,8 @@ class Places(Ownership):
         if word not in HAVING:
             return None
         is_denied = self.tokens.at(at + 1) in NEGATIONS
-        if is_past(self.tokens.at(at + 1 + is_denied)) and (is_denied or self.tokens.at(at + 2) in DETERMINERS):
+        is_sure = is_denied or self.tokens.at(at + 2) in DETERMINERS or (self.last is not None and acts(self.last))
+        if is_past(self.tokens.at(at + 1 + is_denied)) and is_sure and word in _PERFECT:
             self.lose()  # `has lost its arm` says what is not there any more, or what happened before
             return self.end_of_clause(at + 2)
         if self.last is None:

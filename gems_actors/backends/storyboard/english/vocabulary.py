@@ -171,7 +171,7 @@ ABSTRACT: Final = word_set(
     "elements snapshot finish price prices file north south east west northeast northwest southeast southwest aim "
     "dr mr mrs ms prof quarters thirds fifths eighths "
     "two-thirds one-third one-quarter three-quarters weather me us you "
-    "vector work play selfie nap stroll handstand cartwheel somersault age gender "
+    "vector work play ballet yoga karate selfie nap stroll handstand cartwheel somersault age gender "
     "ease step sensation luxury elegance sophistication comfort convenience"
 )
 """Nouns that name nothing that can be drawn as a thing."""

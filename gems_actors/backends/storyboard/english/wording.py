@@ -33,6 +33,7 @@ _KNOWN: Final = frozenset(
         *("shrek", "gandalf", "hercules", "zeus", "medusa", "mars", "venus", "jupiter", "saturn", "paris", "london"),
         *("rome", "tokyo", "berlin", "venice", "istanbul", "cairo", "sydney", "amsterdam", "barcelona", "moscow"),
         *("eiffel tower", "taj mahal", "big ben", "mount fuji"),
+        *("lisbon", "madrid", "vienna", "prague", "athens", "seoul", "dubai", "kyoto", "chicago", "miami", "hawaii"),
         *("new york", "hong kong", "san francisco", "las vegas", "japan", "italy", "france", "egypt", "texas"),
     )
 )

@@ -123,6 +123,7 @@ def test_an_article_goes_by_the_sound(prompt: str, article: str) -> None:
         ("a rover on Mars", "Is the rover on Mars?"),
         ("Japanese garden with a bridge", "Is the garden Japanese?"),
         ("a horse near the eiffel tower", "Is the horse near the Eiffel Tower?"),
+        ("a cab in las vegas", "Is the cab in Las Vegas?"),
         ("a rover on mars", "Is the rover on Mars?"),
         ("santa claus stuck in a chimney", "Is Santa Claus stuck in the chimney?"),
         ("batman and a cat on a roof", "Does the image show Batman?"),
