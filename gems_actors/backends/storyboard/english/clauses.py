@@ -40,7 +40,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     is_adverb,
     is_plain_adjective,
 )
-from gems_actors.backends.storyboard.words import colour_of, number_of, word_set
+from gems_actors.backends.storyboard.words import colour_of, is_participle, number_of, word_set
 
 _FINITE_HAVING: Final = frozenset(("has", "have", "had"))
 _INDEFINITE_ARTICLES: Final = frozenset(("a", "an"))
@@ -286,6 +286,11 @@ class ClauseReader(Things):
         start = at + 1 + (self.tokens.at(at + 1) in {"and", "or"})
         if self.tokens.at(at) in {"but", "while", "as", "then"} or self.tokens.at(start) in ABSENCES:
             return False
+        if shared.kind == "action" and is_participle(self.tokens.at(start)):
+            return False  # `peeling onions and chopping carrots`
+        is_apart = self.tokens.words[start - 2 : start] == [",", "and"] and self.begins_phrase(start)
+        if is_apart and "," not in self.tokens.words[shared.span[1] : start - 2]:
+            return False  # `a bed covered with a quilt, and a shelf`
         phrase, after = self.phrases.read(start)
         is_worn = shared.word in {"wearing", "dressed in", "clad in"}
         makes = may_be_worn_too if is_worn else partial(makes_sense, shared.word)

@@ -379,21 +379,12 @@ class PhraseReader(NameEnds):
             return self._phrase_of(words, opening), after
         thing = inner.thing
         has_article = self.tokens.at(after + 1) in {"a", "an"}
-        is_own = has_article or inner.is_plural or plural(thing.name) == thing.name
-        # `a bowl of green pears` is no green bowl
-        kept = [word for word in thing.attributes if is_own or not (colour_of(word) or surface_of(word))]
-        named = [*kept, plural(thing.name) if inner.is_plural else thing.name]
+        named = [*thing.attributes, plural(thing.name) if inner.is_plural else thing.name]  # `a cup of black coffee`
         article = [self.tokens.at(after + 1)] if has_article or self.tokens.at(after + 1) == "the" else []
         is_counted = inner.stated is not None and not has_article
         if is_counted or len(named) > 2:
             return self._phrase_of(words, opening), after
-        phrase = self._phrase_of([*words, "of", *article, *named], opening, of=len(words))
-        if phrase is not None and not has_article:
-            said = [word for word in thing.attributes if word not in kept]  # no poster of racing legends races
-            merged = tuple(dict.fromkeys((*phrase.thing.attributes, *said)))
-            whole = Thing(phrase.thing.name, phrase.thing.count, phrase.thing.is_counted, merged)
-            phrase = Phrase(whole, phrase.is_definite, phrase.is_plural, phrase.stated)
-        return phrase, end
+        return self._phrase_of([*words, "of", *article, *named], opening, of=len(words)), end
 
     def _measured(self, phrase: Phrase | None, measure: str) -> Phrase | None:
         """Return the phrase after a measure such as `a pair of`, with its count."""

@@ -125,8 +125,10 @@ _FRAME = re.compile(
 )
 """`A surreal oil painting of`, at the beginning of a sentence."""
 _NAME_PART: Final = r"(?:(?:[A-Z]\.)+|[\w'’-]+)"
+_AFTER_NAMES: Final = "with|at|in|on|and|shows|showing|depicts|depicting|features|featuring|of|is|are|where"
+"""Words that end the name of an artist."""
 _STYLE_OF = re.compile(
-    rf"\bin (?:the |a )?style of ((?:an? |the )?{_NAME_PART}(?: (?!with\b|at\b|in\b|on\b|and\b){_NAME_PART}){{0,3}})",
+    rf"\bin (?:the |a )?style of ((?:an? |the )?{_NAME_PART}(?: (?!(?:{_AFTER_NAMES})\b){_NAME_PART}){{0,3}})",
     re.IGNORECASE,
 )
 _IN_STYLE = re.compile(r"\bin (?:an? |the )?((?:[\w'’-]+ ){1,3}?)style\b", re.IGNORECASE)

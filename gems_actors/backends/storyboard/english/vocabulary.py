@@ -96,7 +96,7 @@ COMPOUNDS: Final = word_set(
     "walking-stick fishing-boat fishing-rod sewing-machine boxing-glove racing-car wedding-cake ice-cream "
     "light-switch first-aid soft-toy sweet-potato double-decker traffic-light lawn-mower carving-knife open-air "
     "full-moon old-town watering-can drinking-fountain vending-machine shopping-cart shopping-bag sailing-boat "
-    "new-york "
+    "new-york gold-leaf "
     "spinning-wheel measuring-tape stepping-stone hiking-boot riding-hood knitting-needle whipped-cream "
     "stained-glass marching-band high-street high-seas high-sea high-school high-chair high-rise wine-glass "
     "reading-glasses magnifying-glass safety-glasses jumping-spider flying-fox flying-fish flying-squirrel "

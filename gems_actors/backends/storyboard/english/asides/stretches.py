@@ -185,13 +185,14 @@ class _Finder:
 
     def _member(self, at: int, start: int) -> int | None:
         """Take `two cubs on a floe, one cub in the water`: one of those that were named."""
-        if self._at(at) != "one" or self._at(at - 1) not in {",", "and", "with", "but"}:
+        is_only = self._at(at - 1) in {"only", "just"}
+        if self._at(at) != "one" or not (is_only or self._at(at - 1) in {",", "and", "with", "but"}):
             return None
         phrase, after = self._phrases.read(at)
         if phrase is None or after < at + 2:
             return None
         named = plural(self._at(after - 1))
-        return at if named != self._at(after - 1) and named in self._words[start:at] else None
+        return at - is_only if named != self._at(after - 1) and named in self._words[start:at] else None
 
     def _remainder(self, at: int, start: int) -> int | None:
         """Take `none of them`, `only one of which` and `the rest`, which speak of some members of a group."""
@@ -260,9 +261,10 @@ class _Finder:
     def _absence(self, at: int, start: int) -> int | None:
         """Take `no leaves on the ground`: the absence holds there, and need not hold for the picture or the subject."""
         word = self._at(at)
-        if word not in {"no", "without"}:
+        is_not_one = word == "not" and self._at(at + 1) in {"a", "an", "one"}
+        if word not in {"no", "without"} and not is_not_one:
             return None
-        begin = at + 1 + (self._at(at + 1) == "any")
+        begin = at + 1 + (is_not_one or self._at(at + 1) == "any")
         phrase, after = self._phrases.read(begin)
         while phrase is not None and self._at(after) in {"or", "nor"}:
             phrase, after = self._phrases.read(after + 1)
