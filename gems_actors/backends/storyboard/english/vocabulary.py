@@ -129,9 +129,9 @@ PICTURED: Final = word_set("shadow shadows silhouette silhouettes outline outlin
 INSUBSTANTIAL: Final = word_set(
     "memory memories dream dreams idea thought thoughts smell scent sound sounds lack absence promise taste loss "
     "echo echoes fear love illusion possibility shape shapes form forms size likeness color colour weight height "
-    "width length depth style spirit feel look"
+    "width length depth style spirit feel look picture pictures photo photos photograph photographs image images"
 )
-"""Abstract nouns after which `of` names what need not be there."""
+"""Nouns after which `of` names what need not be there: `the memory of a summer`, `a mug with a photo of a cat`."""
 NOUNS_IN_LY: Final = word_set("butterfly dragonfly firefly family monopoly assembly belly jelly lily bully holly fly")
 
 ABSTRACT: Final = word_set(
