@@ -51,3 +51,14 @@ class Simulation:
                 self.answered += 1
                 self.limit.succeed(self.now, self.now - began)
         return (self.answered - before) / seconds
+
+
+def answered(limit: AdaptiveLimit, now: float, latency_s: float, in_flight: int = 1) -> float:
+    """Answer the first of some requests in flight, cancel the others, and return by how much the window changed."""
+    before = limit.window
+    for _ in range(in_flight):
+        limit.start()
+    limit.succeed(now, latency_s)
+    for _ in range(in_flight - 1):
+        limit.cancel()
+    return limit.window - before

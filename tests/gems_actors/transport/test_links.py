@@ -88,6 +88,22 @@ async def open_ends(folder: Path, *, is_bound: bool = True, has_large_frames: bo
         ends.close()
 
 
+@asynccontextmanager
+async def open_unread(folder: Path) -> AsyncIterator[tuple[Ends, trio.Nursery]]:
+    """Run a DEALER whose first message has arrived at a ROUTER that nothing runs yet."""
+    ends = Ends(f"ipc://{folder}/echo.ipc")
+    try:
+        ends.bind()
+        async with open_background() as nursery:
+            nursery.start_soon(ends.dealer.run)
+            ends.dealer.send(b"arrives before the router looks")
+            while not await trio.to_thread.run_sync(ends.await_readable):
+                pass
+            yield ends, nursery
+    finally:
+        ends.close()
+
+
 async def test_twenty_thousand_messages_return_in_order(tmp_path: Path) -> None:
     async with open_ends(tmp_path) as ends:
         wanted = [b"%d" % number for number in range(20_000)]
@@ -117,30 +133,17 @@ async def test_bursts_and_pauses_of_many_tasks_lose_nothing(tmp_path: Path) -> N
 
 
 async def test_a_message_received_while_sending_is_answered_at_once(tmp_path: Path) -> None:
-    ends = Ends(f"ipc://{tmp_path}/echo.ipc")
-    ends.bind()
-    async with open_background() as nursery:
-        nursery.start_soon(ends.dealer.run)
-        ends.dealer.send(b"arrives before the router looks")
-        while not await trio.to_thread.run_sync(ends.await_readable):
-            pass
+    async with open_unread(tmp_path) as (ends, nursery):
         nursery.start_soon(ends.router.run_sender)
         await trio.testing.wait_all_tasks_blocked()
         ends.router.send(b"dealer", b"makes it receive")
         await ends.await_returned(1)
         await trio.testing.wait_all_tasks_blocked()
         assert ends.router.unsent == 0
-    ends.close()
 
 
 async def test_what_arrives_just_before_a_message_that_is_alone_is_sent_is_read(tmp_path: Path) -> None:
-    ends = Ends(f"ipc://{tmp_path}/echo.ipc")
-    ends.bind()
-    async with open_background() as nursery:
-        nursery.start_soon(ends.dealer.run)
-        ends.dealer.send(b"connects")
-        while not await trio.to_thread.run_sync(ends.await_readable):
-            pass
+    async with open_unread(tmp_path) as (ends, _):
         for number in range(20):
             await trio.testing.wait_all_tasks_blocked(0.005)
             ends.router_socket.send_multipart([b"dealer", b"unasked"])
@@ -148,7 +151,6 @@ async def test_what_arrives_just_before_a_message_that_is_alone_is_sent_is_read(
             ends.dealer.send(b"takes the signal of what has arrived")
             with trio.fail_after(10):
                 await ends.await_returned(number + 1)
-    ends.close()
 
 
 @pytest.mark.parametrize("crowd", [1, 1024])  # 512 are a batch
