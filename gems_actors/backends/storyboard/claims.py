@@ -207,7 +207,9 @@ def _parse_predicate(written: str) -> Claim | None:
     words = text.split()
     for at, end, value, kind in _relations_in(written.split()):
         target = written.split()[end:]
-        is_named = bool(target) and (target[0].lower() in _ARTICLES or target[0][0].isupper() or _is_owner(target[0]))
+        is_named = bool(target) and (
+            target[0].lower() in _ARTICLES or target[0][0].isupper() or _is_someones(target[0])
+        )
         is_bare = bool(target) and _SHOWN not in words[:at] and _may_be_bare(value, " ".join(words[end:]))
         if is_named or is_bare:
             return Claim(kind, singular(" ".join(words[:at])), value, (_name(" ".join(target)),))
@@ -339,14 +341,16 @@ def _named(name: str, scene: Scene, *, is_plural: bool | None = None) -> str:
 def _the(name: str, scene: Scene) -> str:
     """Return a name with its definite article, if it has one."""
     named = _named(name, scene)
-    return named if _is_game(name, scene) or _is_owner(name) or _spelling_of(name, scene)[0] == "" else f"the {named}"
+    return (
+        named if _is_game(name, scene) or _is_someones(name) or _spelling_of(name, scene)[0] == "" else f"the {named}"
+    )
 
 
 def _some(name: str, scene: Scene, article: str = "", *, is_denied: bool = False) -> str:
     """Return a name with `a` or `an`, or with another article where there are several, or it is not counted."""
     is_many = name in scene.wording.plurals if is_denied else scene.is_plural(name)
     named = _named(name, scene, is_plural=is_many)
-    if _is_owner(name) or _is_proper(name, scene):
+    if _is_someones(name) or _is_proper(name, scene):
         return _the(name, scene)
     if is_many and name.split()[0] in _HUNDREDS and " of " in name:
         return named
@@ -374,7 +378,7 @@ def _all(name: str) -> str:
     return name if is_uncounted(name) else plural(name)
 
 
-def _is_owner(name: str) -> bool:
+def _is_someones(name: str) -> bool:
     """Return whether a name begins with `someone's`, which takes no article."""
     return re.match(r"(?:some|any|every|no)(?:one|body)'s\b", name) is not None
 

@@ -11,13 +11,13 @@ from typing import Final
 
 from gems_actors.backends.storyboard.claims import parse_claim
 from gems_actors.backends.storyboard.english.asides.stretches import set_aside
-from gems_actors.backends.storyboard.english.clauses import ClauseReader
 from gems_actors.backends.storyboard.english.collecting import MAX_THINGS
 from gems_actors.backends.storyboard.english.extraction import MAX_TEXTS, Found, extract
 from gems_actors.backends.storyboard.english.gates.colours import without_shared_colours
 from gems_actors.backends.storyboard.english.gates.counts import list_uncounted, without_uncertain_counts
 from gems_actors.backends.storyboard.english.listing.coverage import list_uncarried
 from gems_actors.backends.storyboard.english.prose.reader import ProseReader, is_prose
+from gems_actors.backends.storyboard.english.short.clauses import ClauseReader
 from gems_actors.backends.storyboard.english.tokens import is_broken, not_understood, tokenize
 from gems_actors.backends.storyboard.english.wording import wording_of
 from gems_actors.backends.storyboard.scene import Claim, Relation, Scene, Thing, claims_of

@@ -129,6 +129,7 @@ class Scene:
     stress: tuple[tuple[Claim, int], ...] = ()
     """Emphasis on claims: 1 for a clause that states it, one more for each exclamation mark."""
     wording: Wording = field(default=Wording(), compare=False)
+    """How the prompt says it; scenes that ask for the same are equal, however they say it."""
 
     @property
     def notes(self) -> tuple[str, ...]:

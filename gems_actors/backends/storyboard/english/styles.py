@@ -14,12 +14,12 @@ _MAX_STYLES: Final = 4
 _MAX_SETTINGS: Final = 2
 
 
-def _listed(text: str) -> tuple[str, ...]:
+def listed(text: str) -> tuple[str, ...]:
     """Return phrases separated by commas."""
     return tuple(" ".join(phrase.split()) for phrase in text.split(","))
 
 
-_MEDIA: Final = _listed(
+_MEDIA: Final = listed(
     """oil painting, pencil drawing, pencil sketch, charcoal drawing, line drawing, line art, pixel art, pop art,
     digital art, digital painting, vector art, concept art, comic book, comic strip, 3d render, 3d rendering,
     woodblock print, still life, flat lay, low poly, paper cut, oil on canvas, watercolor,
@@ -28,7 +28,7 @@ _MEDIA: Final = _listed(
 )
 """Kinds of pictures."""
 COUNTED_MEDIA: Final = frozenset(
-    _listed("""painting, drawing, sketch, illustration, portrait, photo, photograph, snapshot, render, rendering, print,
+    listed("""painting, drawing, sketch, illustration, portrait, photo, photograph, snapshot, render, rendering, print,
     engraving, woodcut, etching, mosaic, collage, doodle, mural, fresco, logo, icon, strip, close-up, still life,
     flat lay, double exposure, long exposure""")
 )
@@ -42,19 +42,19 @@ VIEWS: Final = {
     "macro": "shot",
 }
 """Looks that are no style, and what a picture that has them is: `an aerial view`."""
-_PLAIN_MEDIA: Final = _listed("photograph, photo, picture, image, shot, view, scene, snapshot, rendering")
+_PLAIN_MEDIA: Final = listed("photograph, photo, picture, image, shot, view, scene, snapshot, rendering")
 """Kinds of pictures that say nothing about the style."""
-_PHOTOGRAPHS: Final = frozenset(_listed("photograph, photo, photography"))
+_PHOTOGRAPHS: Final = frozenset(listed("photograph, photo, photography"))
 """Those that a style next to them leaves to say: `a photo of` alone opens any prompt."""
-_OF_PHOTOGRAPHS: Final = frozenset(_listed("macro, long exposure, double exposure"))
+_OF_PHOTOGRAPHS: Final = frozenset(listed("macro, long exposure, double exposure"))
 """Looks that only a photograph has."""
-_GENERAL_MEDIA: Final = _listed("painting, drawing, illustration, sketch, render")
+_GENERAL_MEDIA: Final = listed("painting, drawing, illustration, sketch, render")
 _TECHNIQUES: Final = frozenset(
-    _listed("watercolor, watercolour, oil, ink, charcoal, pastel, digital, anime, cartoon, manga, comic, pencil")
+    listed("watercolor, watercolour, oil, ink, charcoal, pastel, digital, anime, cartoon, manga, comic, pencil")
 )
 """Looks that say which kind of a painting or drawing it is, so that the general word adds nothing."""
-_TOOLS: Final = frozenset(_listed("oil, ink, charcoal, pastel, pencil"))
-_LOOKS: Final = _listed(
+_TOOLS: Final = frozenset(listed("oil, ink, charcoal, pastel, pencil"))
+_LOOKS: Final = listed(
     """black and white, black-and-white, ukiyo-e, pixel-art, line-art, pop-art, low-poly, low poly, art deco,
     art nouveau, studio ghibli, film noir, wide-angle, wide angle, bird's eye, bird's-eye, close-up, close up, closeup,
     stop motion, hand-drawn, double exposure, long exposure, 8-bit, 16-bit, photorealistic, hyperrealistic, realistic,
@@ -65,7 +65,7 @@ _LOOKS: Final = _listed(
 )
 """Looks of a whole picture, such as those of `a surreal painting` or `anime style`."""
 _ART_TERMS: Final = frozenset(
-    _listed(
+    listed(
         """chiaroscuro, impasto, bokeh, sfumato, tenebrism, grisaille, rococo, bauhaus, product, studio, stock, press,
         fashion, food, editorial, lifestyle, wildlife, travel, drone, action"""
     )
@@ -148,7 +148,7 @@ _IN_MEDIUM = re.compile(
     re.IGNORECASE,
 )
 _SUPPOSING: Final = frozenset(
-    _listed(
+    listed(
         "disappears, disappear, disappearing, vanishes, vanish, lost, fades, fade, fading, recedes, or, must, might, "
         "may, could, would, if, like, unlike, perhaps, maybe, never, not"
     )

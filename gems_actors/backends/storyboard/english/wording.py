@@ -8,6 +8,7 @@ from typing import Final
 from gems_actors.backends.storyboard.english.kinds import ANIMATE, is_uncounted
 from gems_actors.backends.storyboard.english.naming import is_known_noun
 from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
+from gems_actors.backends.storyboard.english.styles import listed
 from gems_actors.backends.storyboard.english.tokens import Tokens
 from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import DETERMINERS, LOOSE_COUNTS, attribute_of
@@ -17,24 +18,13 @@ from gems_actors.backends.storyboard.words import COLOUR_ALIASES, SURFACE_ALIASE
 _SMALL: Final = frozenset(("of", "the", "de", "la", "du", "del", "von", "van"))
 """Words within names that have no capital letter."""
 _KNOWN: Final = frozenset(
-    (
-        *("batman", "superman", "spiderman", "wonder woman", "santa", "santa claus", "einstein", "albert einstein"),
-        *(
-            "napoleon",
-            "cleopatra",
-            "pikachu",
-            "godzilla",
-            "king kong",
-            "mickey mouse",
-            "dracula",
-            "yoda",
-            "darth vader",
-        ),
-        *("shrek", "gandalf", "hercules", "zeus", "medusa", "mars", "venus", "jupiter", "saturn", "paris", "london"),
-        *("rome", "tokyo", "berlin", "venice", "istanbul", "cairo", "sydney", "amsterdam", "barcelona", "moscow"),
-        *("eiffel tower", "taj mahal", "big ben", "mount fuji"),
-        *("lisbon", "madrid", "vienna", "prague", "athens", "seoul", "dubai", "kyoto", "chicago", "miami", "hawaii"),
-        *("new york", "hong kong", "san francisco", "las vegas", "japan", "italy", "france", "egypt", "texas"),
+    listed(
+        """batman, superman, spiderman, wonder woman, santa, santa claus, einstein, albert einstein, napoleon,
+        cleopatra, pikachu, godzilla, king kong, mickey mouse, dracula, yoda, darth vader, shrek, gandalf, hercules,
+        zeus, medusa, mars, venus, jupiter, saturn, paris, london, rome, tokyo, berlin, venice, istanbul, cairo, sydney,
+        amsterdam, barcelona, moscow, eiffel tower, taj mahal, big ben, mount fuji, lisbon, madrid, vienna, prague,
+        athens, seoul, dubai, kyoto, chicago, miami, hawaii, new york, hong kong, san francisco, las vegas, japan,
+        italy, france, egypt, texas"""
     )
 )
 """Names that are often written in small letters, and that name nothing else."""

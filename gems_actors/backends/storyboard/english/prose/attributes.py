@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Final
 
 from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES
-from gems_actors.backends.storyboard.english.sentence import acts
+from gems_actors.backends.storyboard.english.short.sentence import acts
 from gems_actors.backends.storyboard.english.verbs import INTRANSITIVE
 from gems_actors.backends.storyboard.english.vocabulary import COMPARATIVES, VACUOUS, attribute_of, is_adverb
 from gems_actors.backends.storyboard.scene import Thing

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from gems_actors.backends.storyboard.english.kinds import CLOTHES
 from gems_actors.backends.storyboard.english.prose.chunks import Chunk, Kind
 from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
-from gems_actors.backends.storyboard.english.sentence import kinds_of
+from gems_actors.backends.storyboard.english.short.sentence import kinds_of
 from gems_actors.backends.storyboard.english.tokens import Tokens
 from gems_actors.backends.storyboard.english.verbs import TAKING_FORMS, is_past
 from gems_actors.backends.storyboard.english.vocabulary import DEGREES, is_adverb

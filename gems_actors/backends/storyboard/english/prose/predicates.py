@@ -9,7 +9,7 @@ from gems_actors.backends.storyboard.english.gates.relations import makes_sense
 from gems_actors.backends.storyboard.english.kinds import CLOTHES, PAIRED, SCENES
 from gems_actors.backends.storyboard.english.phrases import PhraseReader
 from gems_actors.backends.storyboard.english.prose.order import COVERED, Order
-from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
+from gems_actors.backends.storyboard.english.short.sentence import acts, kinds_of
 from gems_actors.backends.storyboard.english.verbs import (
     ANIMATE_ACTIONS,
     SINGULAR_VERBS,

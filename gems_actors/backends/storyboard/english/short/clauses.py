@@ -13,8 +13,8 @@ from typing import Final
 from gems_actors.backends.storyboard.english.collecting import Collector, is_human
 from gems_actors.backends.storyboard.english.gates.relations import makes_sense, may_be_worn_too
 from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CHARTS, CLOTHES
-from gems_actors.backends.storyboard.english.sentence import Pending, acts, kinds_of
-from gems_actors.backends.storyboard.english.things import Things
+from gems_actors.backends.storyboard.english.short.sentence import Pending, acts, kinds_of
+from gems_actors.backends.storyboard.english.short.things import Things
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, is_content
 from gems_actors.backends.storyboard.english.verbs import (
     BASES,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from gems_actors.backends.storyboard.english.absences import Absences
 from gems_actors.backends.storyboard.english.asides.pictures import AROUND_PICTURES, HANGING, shows_something
 from gems_actors.backends.storyboard.english.collecting import is_human
 from gems_actors.backends.storyboard.english.kinds import (
@@ -14,7 +13,8 @@ from gems_actors.backends.storyboard.english.kinds import (
     SCENES,
 )
 from gems_actors.backends.storyboard.english.phrases import Phrase
-from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
+from gems_actors.backends.storyboard.english.short.absences import Absences
+from gems_actors.backends.storyboard.english.short.sentence import acts, kinds_of
 from gems_actors.backends.storyboard.english.verbs import (
     ANIMATE_ACTIONS,
     INTRANSITIVE,

@@ -6,8 +6,8 @@ from typing import Final
 
 from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CHARTS
 from gems_actors.backends.storyboard.english.naming import is_known_noun
-from gems_actors.backends.storyboard.english.ownership import SIDES, Ownership, is_scene
-from gems_actors.backends.storyboard.english.sentence import acts
+from gems_actors.backends.storyboard.english.short.ownership import SIDES, Ownership, is_scene
+from gems_actors.backends.storyboard.english.short.sentence import acts
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK
 from gems_actors.backends.storyboard.english.verbs import (
     TRANSFERS,

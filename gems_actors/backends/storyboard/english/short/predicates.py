@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CLOTHES
-from gems_actors.backends.storyboard.english.places import Places
-from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
+from gems_actors.backends.storyboard.english.short.places import Places
+from gems_actors.backends.storyboard.english.short.sentence import acts, kinds_of
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK
 from gems_actors.backends.storyboard.english.verbs import (
     BASES,

@@ -8,8 +8,8 @@ from typing import Final
 from gems_actors.backends.storyboard.english.kinds import BODY_PARTS
 from gems_actors.backends.storyboard.english.naming import is_known_noun
 from gems_actors.backends.storyboard.english.phrases import Phrase
-from gems_actors.backends.storyboard.english.predicates import Predicates
-from gems_actors.backends.storyboard.english.sentence import acts, kinds_of
+from gems_actors.backends.storyboard.english.short.predicates import Predicates
+from gems_actors.backends.storyboard.english.short.sentence import acts, kinds_of
 from gems_actors.backends.storyboard.english.tokens import EMOJI, TEXT_MARK, is_content
 from gems_actors.backends.storyboard.english.verbs import (
     BASES,
