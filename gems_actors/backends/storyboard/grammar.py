@@ -16,9 +16,9 @@ from gems_actors.backends.storyboard.english.extraction import MAX_TEXTS, Found,
 from gems_actors.backends.storyboard.english.gates.colours import without_shared_colours
 from gems_actors.backends.storyboard.english.gates.counts import list_uncounted, without_uncertain_counts
 from gems_actors.backends.storyboard.english.listing.coverage import list_uncarried
+from gems_actors.backends.storyboard.english.partly import read_short
 from gems_actors.backends.storyboard.english.prose.reader import ProseReader, is_prose
-from gems_actors.backends.storyboard.english.short.clauses import ClauseReader
-from gems_actors.backends.storyboard.english.tokens import is_broken, not_understood, tokenize
+from gems_actors.backends.storyboard.english.tokens import not_understood, tokenize
 from gems_actors.backends.storyboard.english.wording import wording_of
 from gems_actors.backends.storyboard.scene import Claim, Relation, Scene, Thing, claims_of
 
@@ -51,13 +51,12 @@ def add_claims(scene: Scene, clauses: str) -> Scene:
 def _parse_description(text: str) -> Scene:
     rest, found = extract(_LINES.sub("\n", _SPACES.sub(" ", text)))
     words = tokenize(rest, _MAX_TOKENS)
-    is_long = is_prose(words)
     tokens = set_aside(words)
-    collector = None if is_long else ClauseReader(tokens).read()
-    if collector is None or is_broken(tokens):
-        tokens = set_aside(tokenize(rest, _MAX_TOKENS))
-        collector = ProseReader(tokens, counts_one=not is_long).read()
-    scene = without_shared_colours(without_uncertain_counts(collector.scene(), tokens))
+    if is_prose(words):
+        scene = ProseReader(tokens).read().scene()
+    else:
+        tokens, scene = read_short(tokens)
+    scene = without_shared_colours(without_uncertain_counts(scene, tokens))
     scene = _with_charts_and_times(scene, found)
     list_uncounted(scene, tokens)
     list_uncarried(tokens, claims_of(replace(scene, texts=tuple(found.texts), styles=tuple(found.styles))))

@@ -143,19 +143,20 @@ def is_content(word: str) -> bool:
     return (word[0].isalnum() or word[0] == EMOJI) and word not in FUNCTION_WORDS
 
 
-def is_broken(tokens: Tokens) -> bool:
-    """Return whether something was understood after words that were not, in one stretch between marks."""
-    is_open = False
+def first_gap(tokens: Tokens) -> int | None:
+    """Return the index of the first word that was not understood before others of its stretch that were, if any."""
+    gap: int | None = None
     for at, word in enumerate(tokens.words):
         if word in {",", ".", ";"}:
-            is_open = False
+            gap = None
         elif is_content(word):
-            if tokens.is_used[at] and is_open:
-                return True
+            if tokens.is_used[at] and gap is not None:
+                return gap
             is_before_noun = at + 1 < len(tokens.words) and tokens.is_used[at + 1] and is_content(tokens.words[at + 1])
             is_passed = is_adverb(word) or word in FILLERS or (is_before_noun and is_unsaid(tokens.words, at))
-            is_open = is_open or not (tokens.is_used[at] or is_passed)
-    return False
+            if gap is None and not (tokens.is_used[at] or is_passed):
+                gap = at
+    return None
 
 
 def not_understood(tokens: Tokens, unread: Iterable[str]) -> tuple[str, ...]:

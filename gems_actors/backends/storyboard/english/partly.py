@@ -1,0 +1,98 @@
+"""Reads a short prompt that is only partly understood: its beginning as far as it is clear, then what is certain."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from gems_actors.backends.storyboard.english.phrases import PhraseReader
+from gems_actors.backends.storyboard.english.prose.reader import ProseReader
+from gems_actors.backends.storyboard.english.short.clauses import ClauseReader
+from gems_actors.backends.storyboard.english.tokens import Tokens, first_gap, listed_spans
+from gems_actors.backends.storyboard.english.vocabulary import COPULAS, DETERMINERS, HAVING, JOINTS, RELATIVES
+from gems_actors.backends.storyboard.scene import Scene
+from gems_actors.backends.storyboard.words import is_participle, number_of, word_set
+
+_REFERRING: Final = word_set(
+    "he she it they him them itself himself herself themselves that which who whom whose where ones other others "
+    "another each either neither first second third fourth fifth latter former used"
+)
+"""Words that stand for a thing named before them, or tell one of several."""
+_ENDS: Final = frozenset((",", ".", ";"))
+_BOUNDARIES: Final = DETERMINERS | JOINTS | RELATIVES | COPULAS | HAVING | _ENDS
+
+
+def read_short(tokens: Tokens) -> tuple[Tokens, Scene]:
+    """Return the scene of a short prompt, and its tokens with those noted that were understood."""
+    whole = replace_unread(tokens)
+    scene = ClauseReader(whole).read().scene()
+    end = min(_reference_end(whole), _gap_start(whole))
+    if end == len(whole.words):
+        return whole, scene
+    beginning = Tokens(tokens.words[:end], tokens.raw[:end])
+    certain = ClauseReader(beginning).read().scene()
+    rest = replace_unread(tokens)
+    rest.is_used[:end] = beginning.is_used
+    rest.doubts += beginning.doubts
+    rest.doubted |= beginning.doubted
+    return rest, _joined(certain, ProseReader(rest, counts_one=True).read().scene())
+
+
+def replace_unread(tokens: Tokens) -> Tokens:
+    """Return the tokens as they were before a reader noted what it used."""
+    unread = Tokens(tokens.words, tokens.raw)
+    unread.doubts = [*tokens.doubts]
+    return unread
+
+
+def _reference_end(tokens: Tokens) -> int:
+    """Return the index of the first word that refers back in a stretch in or before something not understood."""
+    unread = {at for span in listed_spans(tokens) for at in range(*span)} | tokens.doubted
+    if not unread:
+        return len(tokens.words)
+    last = max(unread)
+    phrases = PhraseReader(tokens)
+    for at, word in enumerate(tokens.words):
+        refers = word in _REFERRING or (word == "one" and phrases.read(at)[0] is None)
+        if refers and _stretch_start(tokens, at) <= last:
+            return at
+    return len(tokens.words)
+
+
+def _stretch_start(tokens: Tokens, at: int) -> int:
+    while at > 0 and tokens.at(at - 1) not in _ENDS:
+        at -= 1
+    return at
+
+
+def _gap_start(tokens: Tokens) -> int:
+    """Return where the phrase begins that has the first word not understood before understood ones of its stretch."""
+    at = first_gap(tokens)
+    if at is None:
+        return len(tokens.words)
+    phrases = PhraseReader(tokens)
+    while at > 0:
+        word = tokens.at(at)
+        if word in _BOUNDARIES or number_of(word) is not None or is_participle(word) or phrases.place_at(at):
+            break
+        at -= 1
+    return at
+
+
+def _joined(scene: Scene, further: Scene) -> Scene:
+    """Return a scene with the things of another one of which it has none alike, and with what that says of them."""
+    kinds = {thing.name.split()[-1]: thing.name for thing in scene.things}
+    for thing in further.things:
+        known = scene.find_thing(thing.name)
+        if known is not None and (not thing.is_counted or thing.count != known.count):
+            scene = scene.with_thing(replace(known, is_counted=False))
+        elif known is None and thing.name.split()[-1] not in kinds and thing.name not in scene.absent:
+            scene = scene.with_thing(thing)
+    names = {thing.name for thing in scene.things}
+    relations = [relation for relation in further.relations if {relation.subject, *relation.objects} <= names]
+    absent = [name for name in further.absent if name not in names]
+    return replace(
+        scene,
+        relations=tuple(dict.fromkeys((*scene.relations, *relations))),
+        absent=tuple(dict.fromkeys((*scene.absent, *absent))),
+    )
