@@ -136,7 +136,11 @@ _IRREGULAR: Final = _pairs(
     "blouses:blouse suitcases:suitcase bookcases:bookcase caches:cache headaches:headache taxis:taxi "
     "menus:menu emus:emu gnus:gnu tutus:tutu "
     "gurus:guru bayous:bayou haikus:haiku causes:cause fuses:fuse spouses:spouse neckties:necktie "
-    "antennae:antenna fungi:fungus"
+    "antennae:antenna fungi:fungus dominoes:domino mosquitoes:mosquito volcanoes:volcano tornadoes:tornado "
+    "torpedoes:torpedo buffaloes:buffalo wives:wife hooves:hoof dwarves:dwarf wharves:wharf moustaches:moustache "
+    "mustaches:mustache avalanches:avalanche quiches:quiche niches:niche brioches:brioche brownies:brownie "
+    "smoothies:smoothie genies:genie hoodies:hoodie collies:collie pixies:pixie rookies:rookie budgies:budgie "
+    "prairies:prairie hippies:hippie birdies:birdie veggies:veggie goalies:goalie foodies:foodie sweeties:sweetie"
 )
 _PLURAL_OF: Final = {singular: plural for plural, singular in _IRREGULAR.items()}
 _IN_COMPOUNDS: Final = _listed("houses horses shelves knives wolves leaves children nurses")
@@ -144,7 +148,7 @@ _IN_COMPOUNDS: Final = _listed("houses horses shelves knives wolves leaves child
 _INVARIANT: Final = word_set(
     "sheep fish deer moose salmon shrimp aircraft series species scissors pants jeans shorts trousers "
     "sunglasses binoculars headphones tongs pliers bison squid swine skis news grass glass moss dress bus gas lens "
-    "thermos "
+    "thermos laces "
     "christmas mars venus vegas texas hercules claus canvas compass cactus octopus goldfish jellyfish starfish "
     "eyeglasses woods stairs clothes tweezers shears forceps goggles spectacles tights leggings overalls dungarees"
 )
@@ -152,7 +156,7 @@ _NOUNS_IN_MEN: Final = word_set("specimen abdomen regimen")
 _NOUNS_IN_MAN: Final = word_set("german caiman talisman ottoman shaman roman")
 PLURAL_ONLY: Final = word_set(
     "scissors pants jeans shorts trousers sunglasses eyeglasses binoculars headphones tongs pliers clothes stairs "
-    "woods tweezers shears forceps goggles spectacles tights leggings overalls dungarees"
+    "woods tweezers shears forceps goggles spectacles tights leggings overalls dungarees laces"
 )
 """Nouns of one thing that have only a plural."""
 

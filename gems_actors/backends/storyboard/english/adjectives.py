@@ -84,6 +84,13 @@ ADJECTIVES: Final = word_set(
     "precious worthless broken-down unbroken intact whole-grain brand-new second-hand tall-backed high-backed "
     "low-backed wide-open wide-brimmed dark-colored light-colored bright-eyed wide-eyed snow-capped snowcapped "
     "snow-dusted tree-lined sun-drenched rain-soaked windswept wind-blown windblown weather-beaten time-worn "
+    "puffy wispy frothy gooey chewy crumbly flaky soapy stringy spongy squishy knobbly gnarly velvety satiny powdery "
+    "chalky gravelly pebbly stony bushy flowery syrupy milky meaty windy slushy shady shadowy dreary dusky sooty "
+    "grubby straggly tatty ratty ruffly floaty slinky saggy stretchy roomy comfy cushy frizzy wiry bouncy springy "
+    "floppy droopy wonky rickety creaky squeaky shaky jittery jumpy perky peppy zippy snappy punchy feisty frisky "
+    "cheeky sassy moody cranky sulky snooty haughty lofty homely deathly sickly pallid ruddy ashy inky pearly gleamy "
+    "glitzy flashy gaudy tacky classy dainty teeny beefy pudgy podgy tubby stumpy gangly spindly scrawny bony brainy "
+    "crafty handy nifty thrifty ajar askew akimbo aloft alight aglow afloat ablaze awry agape toothy beady piebald "
     "sea-green cloudless starless moonless treeless windless"
 )
 _SUFFIXES: Final = ("ful", "ous", "ish", "less", "esque", "ic", "ive", "al")

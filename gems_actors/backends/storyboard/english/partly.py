@@ -9,13 +9,13 @@ from gems_actors.backends.storyboard.english.phrases import PhraseReader
 from gems_actors.backends.storyboard.english.prose.reader import ProseReader
 from gems_actors.backends.storyboard.english.short.clauses import ClauseReader
 from gems_actors.backends.storyboard.english.tokens import Tokens, first_gap, listed_spans
-from gems_actors.backends.storyboard.english.vocabulary import COPULAS, DETERMINERS, HAVING, JOINTS, RELATIVES
+from gems_actors.backends.storyboard.english.vocabulary import COPULAS, DETERMINERS, HAVING, JOINTS, PRONOUNS, RELATIVES
 from gems_actors.backends.storyboard.scene import Scene
-from gems_actors.backends.storyboard.words import is_participle, number_of, word_set
+from gems_actors.backends.storyboard.words import LONGEST_PLACE, PLACES, is_participle, number_of, word_set
 
 _REFERRING: Final = word_set(
-    "he she it they him them itself himself herself themselves that which who whom whose where ones other others "
-    "another each either neither first second third fourth fifth latter former used"
+    "he she it they him them that which who whom whose where ones other others each either neither first second third "
+    "fourth fifth latter former used"
 )
 """Words that stand for a thing named before them, or tell one of several."""
 _ENDS: Final = frozenset((",", ".", ";"))
@@ -26,16 +26,18 @@ def read_short(tokens: Tokens) -> tuple[Tokens, Scene]:
     """Return the scene of a short prompt, and its tokens with those noted that were understood."""
     whole = replace_unread(tokens)
     scene = ClauseReader(whole).read().scene()
-    end = min(_reference_end(whole), _gap_start(whole))
+    gap = _gap_start(whole)
+    end = min(_reference_end(whole), gap)
     if end == len(whole.words):
         return whole, scene
     beginning = Tokens(tokens.words[:end], tokens.raw[:end])
-    certain = ClauseReader(beginning).read().scene()
+    certain = _common(ClauseReader(beginning).read().scene(), scene)
     rest = replace_unread(tokens)
     rest.is_used[:end] = beginning.is_used
     rest.doubts += beginning.doubts
     rest.doubted |= beginning.doubted
-    return rest, _joined(certain, ProseReader(rest, counts_one=True).read().scene())
+    further = ProseReader(rest, counts_one=True).read().scene()
+    return rest, _joined(certain, further if gap < len(whole.words) else _common(further, scene))
 
 
 def replace_unread(tokens: Tokens) -> Tokens:
@@ -48,14 +50,14 @@ def replace_unread(tokens: Tokens) -> Tokens:
 def _reference_end(tokens: Tokens) -> int:
     """Return the index of the first word that refers back in a stretch in or before something not understood."""
     unread = {at for span in listed_spans(tokens) for at in range(*span)} | tokens.doubted
-    if not unread:
-        return len(tokens.words)
-    last = max(unread)
+    last = max(unread, default=-1)
     phrases = PhraseReader(tokens)
     for at, word in enumerate(tokens.words):
-        refers = word in _REFERRING or (word == "one" and phrases.read(at)[0] is None)
-        if refers and _stretch_start(tokens, at) <= last:
-            return at
+        is_one = word == "one" and phrases.read(at)[0] is None
+        place = _place_before(tokens, at)
+        refers = is_one or (word in _REFERRING and not (place and word in PRONOUNS))  # `beside it` is listed as it is
+        if (is_one and place) or (refers and _stretch_start(tokens, at) <= last):  # `next to one in a sweater`
+            return at - place
     return len(tokens.words)
 
 
@@ -63,6 +65,12 @@ def _stretch_start(tokens: Tokens, at: int) -> int:
     while at > 0 and tokens.at(at - 1) not in _ENDS:
         at -= 1
     return at
+
+
+def _place_before(tokens: Tokens, at: int) -> int:
+    """Return the number of words of the place, such as `in front of`, that ends before a token."""
+    lengths = range(min(LONGEST_PLACE, at), 0, -1)
+    return next((length for length in lengths if tokens.phrase(at - length, at) in PLACES), 0)
 
 
 def _gap_start(tokens: Tokens) -> int:
@@ -77,6 +85,29 @@ def _gap_start(tokens: Tokens) -> int:
             break
         at -= 1
     return at
+
+
+def _common(beginning: Scene, whole: Scene) -> Scene:
+    """Return what is said by the beginning of a prompt and by all of it.
+
+    Read without its end, `a pond with two swans and a willow behind them` would have the willow in the pond.
+    """
+    things = []
+    for thing in beginning.things:
+        same = whole.find_thing(thing.name)
+        if same is not None:
+            attributes = tuple(word for word in thing.attributes if word in same.attributes)
+            actions = tuple(word for word in thing.actions if word in same.actions)
+            is_counted = thing.is_counted and same.is_counted and thing.count == same.count
+            things.append(replace(thing, attributes=attributes, actions=actions, is_counted=is_counted))
+    names = {thing.name for thing in things}
+    return replace(
+        beginning,
+        things=tuple(things),
+        relations=tuple(each for each in beginning.relations if each in whole.relations and each.subject in names),
+        totals=tuple(each for each in beginning.totals if each in whole.totals),
+        absent=tuple(name for name in beginning.absent if name in whole.absent),
+    )
 
 
 def _joined(scene: Scene, further: Scene) -> Scene:

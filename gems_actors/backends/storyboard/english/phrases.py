@@ -80,6 +80,7 @@ _SPORTS: Final = frozenset(
     (("ice", "skating"), ("roller", "skating"), ("rock", "climbing"), ("horseback", "riding"), ("arm", "wrestling"))
 )
 """Actions of two words, the first of which is no end of a name: `a hedgehog in a sweater ice skating`."""
+_PARTICIPLES_AND_NOUNS: Final = frozenset(("split", "cut", "set", "cast", "burst", "spread"))
 _TIMES: Final = frozenset(("today's", "tonight's", "tomorrow's", "yesterday's", "day's", "season's", "nature's"))
 _UNITS: Final = frozenset(
     [
@@ -335,6 +336,7 @@ class PhraseReader(NameEnds):
         if is_saying or (token, self.tokens.at(at + 1)) in _SPORTS:
             return True
         is_noun = token.endswith("ing") and self.tokens.at(at + 1) == "of"  # `a cutaway drawing of a ship`
+        is_noun = is_noun and words[-1] not in ANIMATE  # `a boy dreaming of the sea`
         is_verbal = not is_noun and surface_of(token) is None and (self.is_participle_at(at) or is_past(token))
         is_compound_of_plural = opening.is_single and len(words) == 1  # `a farmers market`
         return (
@@ -350,6 +352,8 @@ class PhraseReader(NameEnds):
         before, here, noun = self.tokens.at(at - 1), self.tokens.at(at + 1), self.tokens.at(at + 2)
         if attribute_of(before) is None or attribute_of(here) is None or noun in CONJUNCTIONS:
             return False
+        if self.tokens.at(at) == "," and before in _PARTICIPLES_AND_NOUNS:
+            return False  # `legs in a perfect split, sparkling leotard`
         return noun not in ENDS and noun not in BREAKERS and noun not in PLACES
 
     def _read_of(self, words: list[str], opening: Opening, after: int) -> tuple[Phrase | None, int]:

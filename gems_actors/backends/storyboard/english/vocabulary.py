@@ -86,7 +86,7 @@ COMPARATIVES: Final = word_set(
 )
 _COLOURED_THINGS: Final = word_set("orange olive lime violet lavender gold silver emerald ivory cream aqua")
 COMPOUNDS: Final = word_set(
-    "blue-jay cotton-candy rocking-horse bow-tie red-bean black-bean green-bean green-tea black-tea "
+    "blue-jay black-eye cotton-candy rocking-horse bow-tie red-bean black-bean green-bean green-tea black-tea "
     "white-chocolate dark-chocolate brown-sugar red-carpet swing-set tea-set chess-set drum-set train-set "
     "red-panda black-hole black-widow olive-oil olive-tree olive-branch orange-juice orange-tree orange-peel "
     "trash-can garbage-can tin-can soda-can beer-can spray-can hot-dog polar-bear teddy-bear hot-air wild-boar "
@@ -172,7 +172,7 @@ ABSTRACT: Final = word_set(
     "dr mr mrs ms prof quarters thirds fifths eighths "
     "two-thirds one-third one-quarter three-quarters weather me us you "
     "vector work play ballet yoga karate selfie nap stroll handstand cartwheel somersault age gender "
-    "ease step sensation luxury elegance sophistication comfort convenience"
+    "turn wish joke ease step sensation luxury elegance sophistication comfort convenience"
 )
 """Nouns that name nothing that can be drawn as a thing."""
 _ABSTRACT_SUFFIXES: Final = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -45,10 +46,19 @@ _OF_ANY_AGE: Final = word_set(
     "child kid person people friend stranger twin sibling cousin student teenager teen youth crowd audience family "
     "passenger customer guest player fan visitor"
 )
+_PLAYERS: Final = word_set(
+    "opponent rival teammate jogger runner swimmer dancer gymnast skater skateboarder cyclist rider athlete climber"
+)
 _CHILDREN: Final = word_set("boy girl child kid baby toddler infant")
 _FRACTIONS: Final = word_set("half quarter third")
 _SINGLE: Final = word_set("nose mouth face beak head tail trunk neck beard moustache mustache mane hair skin smile")
 """Parts of which a body has one."""
+_ANOTHER_ONE: Final = re.compile(
+    r"\b(?:to|from|near|behind|beside|above|below|under|of|on|by|over|with|at|than) one "
+    r"(?:that|which|who|with|without|in)\b"
+)
+"""`one` for a further thing, as in `a zebra next to one that has no stripes`."""
+_PAIRED: Final = word_set("arm leg hand foot paw eye ear wing knee elbow shoulder horn claw hoof cheek")
 _LIMBS: Final = word_set("leg arm foot head wing back seat")
 """Parts of a body that furniture and vehicles have, too."""
 
@@ -59,6 +69,7 @@ def without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
     heads = Counter(_head(thing) for thing in scene.things)
     is_in_panels = not {"panel", "panels", "storyboard"}.isdisjoint(tokens.words)
     has_more = any(word == "ones" and not is_used for word, is_used in zip(tokens.words, tokens.is_used, strict=True))
+    has_more = has_more or any(map(_ANOTHER_ONE.search, (" ".join(tokens.words), *tokens.doubts)))
     for thing in scene.things:
         head = _head(thing)
         is_repeated = has_more or (is_in_panels and head != "panel")
@@ -134,7 +145,7 @@ def _may_be(head: str, noun: str) -> bool:
     if noun in {"child", "kid"}:
         return head in _OF_ANY_AGE | {"boy", "girl"}
     if noun in {"boy", "girl"}:
-        return head in _OF_ANY_AGE
+        return head in _OF_ANY_AGE | _PLAYERS
     others = _MALE if noun in _WOMEN else _FEMALE
     return noun in _WOMEN | _MEN and head not in others | _CHILDREN
 
@@ -178,7 +189,10 @@ def _is_part_of_more(thing: Thing, scene: Scene, tokens: Tokens) -> bool:
         relation.subject for relation in scene.relations if relation.word == "with" and thing.name in relation.objects
     }
     if not owners:  # `a windmill with four sails` beside a boat, where the mill was not understood
-        return thing.count > 1 and any(_may_have(other, part) for other in scene.things if other != thing)
+        is_one_of_two = thing.count == 1 and part in _PAIRED  # `balancing three plates on one arm`
+        return (thing.count > 1 or is_one_of_two) and any(
+            _may_have(other, part) for other in scene.things if other != thing
+        )
     if thing.count == 1 and part not in _SINGLE:
         return True
     owning = (other for other in scene.things if other.name in owners)

@@ -27,6 +27,41 @@ _NOT_TAKEN: Final = SCENES - word_set(
     "water moon planet house castle tent igloo spaceship snow bar square rain fog mist"
 )
 """Places that nobody holds; a toy house or a glass of water may be held."""
+_SAID: Final = word_set(
+    "shouting yelling whispering telling announcing explaining discussing promising describing predicting imagining "
+    "dreaming remembering wanting needing missing expecting awaiting seeking fearing planning wishing demanding "
+    "requesting debating proposing mentioning"
+)
+"""Verbs whose object somebody has in mind, and nobody need see."""
+_FIGURES: Final = {
+    verb: word_set(nouns)
+    for verb, nouns in (
+        ("taking", "bow turn nap shot picture photo selfie break step dive bite sip swing stroll walk test exam look"),
+        ("scoring", "goal basket point touchdown try run"),
+        ("making", "wish face noise promise deal point speech call entrance turn mess joke living history sense way"),
+        ("giving", "speech hug kiss lecture bow smile lesson presentation toast lift ride massage tour"),
+        ("striking", "pose match balance deal"),
+        ("having", "fun chat conversation argument drink party meal rest nap picnic breakfast lunch dinner"),
+        ("keeping", "watch balance eye lookout secret time pace score"),
+        ("catching", "breath sight cold fire wave eye"),
+        ("holding", "breath court ground pose office record"),
+        ("losing", "balance temper way game mind"),
+        ("waiting", "turn"),
+        ("playing", "poker blackjack tag dress-up hide-and-seek hopscotch catch solitaire bingo charades role trick"),
+        ("blowing", "kiss"),
+        ("breaking", "record news wind"),
+        ("casting", "spell vote"),
+        ("setting", "sail fire"),
+        ("paying", "attention respect visit"),
+        ("doing", "homework laundry dish yoga chore"),
+    )
+}
+"""Objects of a verb with which it is an idiom: who takes a bow holds none."""
+
+
+def is_figurative(verb: str, target: str) -> bool:
+    """Return whether the object of a verb is part of an idiom, or only spoken or thought of."""
+    return verb in _SAID or singular(target).split()[-1] in _FIGURES.get(verb, ())
 
 
 def may_be_worn_too(target: str) -> bool:

@@ -65,6 +65,8 @@ _AROUND: Final = frozenset(("in", "by", "with", "from", "under", "against"))
 """Words after which light and weather are around something, and no things."""
 _OF_BODIES: Final = word_set("palm lap sole calf temple lash pupil lid")
 """What after a possessive names a part of a body."""
+_BLAZONED: Final = word_set("shield flag banner crest emblem pennant heraldic insignia")
+"""What has a field that is its ground."""
 _UNREAL: Final = word_set(
     "imaginary imagined imagery hidden unseen invisible absent missing former would-be fake potential possible future "
     "past fictional nonexistent virtual unknown typical traditional-style figurative metaphorical such certain"
@@ -197,6 +199,8 @@ class Chunker:
             return True  # `coins in her palm`
         if words[-1] in AMBIENT and self.tokens.at(at - 1) in _AROUND:
             return True  # `bathed in the evening sun`
+        if words[-1] == "field" and not _BLAZONED.isdisjoint(self.tokens.words):
+            return True  # `a shield bearing a lion on a white field`
         if is_definite and words[0] in _PICTURES and self.tokens.at(at - 1) in {".", ";"}:
             return True
         if is_definite and len(words) == 1 and (words[0] == "glass" or self._is_of_more(words[0])):

@@ -17,6 +17,7 @@ from gems_actors.backends.storyboard.english.short.sentence import Pending, acts
 from gems_actors.backends.storyboard.english.short.things import Things
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, is_content
 from gems_actors.backends.storyboard.english.verbs import (
+    ANIMATE_ACTIONS,
     BASES,
     IMPERATIVES,
     TELLING,
@@ -178,11 +179,12 @@ class ClauseReader(Things):
         """Take `who` or `that`: what follows is about the last thing, if its verb is known."""
         self.attached = None
         self.is_relative = True
-        if self.tokens.at(at) == "who" and self.last is not None and not acts(self.last):
+        is_of_acting = self.tokens.at(at) == "who" or self._begins_animate_action(at + 1)
+        if is_of_acting and self.last is not None and not acts(self.last):
             acting = [name for name in self.clause if acts(name)]  # `a girl in boots who is crouching`
             if len(acting) != 1:
-                self.lose()
-                return at + 2
+                self.lose()  # `a man with a parrot on his shoulder that is biting his ear`
+                return self.end_of_clause(at) if self.tokens.at(at) == "that" else at + 2
             self.last = acting[0]
         word = self.tokens.at(at + 1)
         is_known = word in FUNCTION_WORDS or word in SAYING or self.phrases.verb_at(at + 1) or is_adverb(word)
@@ -190,6 +192,11 @@ class ClauseReader(Things):
             return at + 1
         self.lose()
         return at + 2
+
+    def _begins_animate_action(self, at: int) -> bool:
+        """Return whether a person or an animal does what follows: `is sleeping`, `barks`."""
+        at += self.tokens.at(at) in COPULAS
+        return (self.phrases.verb_at(at) or self.tokens.at(at)) in ANIMATE_ACTIONS
 
     def _is_finite(self, at: int) -> bool:
         return self.tokens.at(at) in COPULAS | HAVING | THIRD_PERSONS or self.phrases.verb_at(at) is not None
@@ -288,7 +295,8 @@ class ClauseReader(Things):
             return False
         if shared.kind == "action" and is_participle(self.tokens.at(start)):
             return False  # `peeling onions and chopping carrots`
-        is_apart = self.tokens.words[start - 2 : start] == [",", "and"] and self.begins_phrase(start)
+        is_apart = self.tokens.words[start - 2 : start] == [",", "and"]
+        is_apart = is_apart and (self.begins_phrase(start) or self.begins_phrase(shared.span[1]))
         if is_apart and "," not in self.tokens.words[shared.span[1] : start - 2]:
             return False  # `a bed covered with a quilt, and a shelf`
         phrase, after = self.phrases.read(start)
@@ -352,6 +360,10 @@ class ClauseReader(Things):
             if len(things) != 1 or "'s " in things[0]:
                 return at + 1 + (self.phrases.verb_at(at + 1) is not None or self.tokens.at(at + 1) in HAVING)
             self.start_clause(things[0])
+            return at + 1
+        if self.tokens.at(pending.span[0] - 1) in JOINTS and self.begins_phrase(at + 1):
+            self.tokens.doubt(pending.span[0], at + 1)
+            self.lose(is_subject=True)  # `a bowl of cherries, next to it a spoon`
             return at + 1
         others = [name for name in self.found.things if name != pending.subject]
         if len(others) != 1:

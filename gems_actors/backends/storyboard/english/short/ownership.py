@@ -170,7 +170,9 @@ class Ownership(Absences):
         """Return what `having` or `featuring` at a token is said of, or None where that is open."""
         if self.tokens.at(at - 1) in JOINTS and not self.is_alone():
             return None
-        return self.last if self.is_alone() or self.is_relative else self.attached
+        is_filled = self.last is not None and not CONTAINERS.isdisjoint(kinds_of(self.last))
+        is_filled = is_filled and self.tokens.at(at) == "containing"  # `a bicycle with a basket containing a puppy`
+        return self.last if self.is_alone() or self.is_relative or is_filled else self.attached
 
     def _only_one_acting(self) -> str | None:
         acting = [name for name in self.clause if acts(name)]

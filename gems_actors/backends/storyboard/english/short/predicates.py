@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gems_actors.backends.storyboard.english.gates.relations import is_figurative
 from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CLOTHES
 from gems_actors.backends.storyboard.english.short.places import Places
 from gems_actors.backends.storyboard.english.short.sentence import acts, kinds_of
@@ -70,6 +71,9 @@ class Predicates(Places):
             return None
         start = at + 1
         self.has_predicate = True
+        if self.tokens.at(at - 1) == "to":
+            self.lose(is_subject=True)  # `waiting to be kissed`
+            return self.end_of_clause(at)
         if self.tokens.at(start) in MISSING:
             self.lose(is_subject=True)
             return start
@@ -213,6 +217,11 @@ class Predicates(Places):
         negative = "not " if self.is_negated else ""
         self.is_negated = False
         phrase, after_phrase = self.phrases.read(end)
+        is_in_mind = particle in {"of", "about"} and verb in {"dreaming", "thinking", "reading", "talking", "singing"}
+        is_idiom = phrase is not None and not particle and is_figurative(verb, phrase.thing.name)
+        if is_idiom or is_in_mind:
+            self.lose()  # `taking a bow`, `dreaming of a horse`
+            return after_phrase
         if particle in {"in", "by"} and self.is_ambient(end):
             self.lose()  # `bathed in the evening sun`, `lit by the evening sun`
             return after_phrase
@@ -312,6 +321,8 @@ class Predicates(Places):
         if after > start + 1:  # `made of ice cream`
             material = f"made of {self.tokens.phrase(start, after)}"
         after = max(after, start + 1)
+        if self.is_negated:
+            material = f"not {material}"
         if self.found.describe(subject, attribute=material):
             self.tokens.use(at, after)
         return after
