@@ -23,8 +23,12 @@ _BOUNDARIES: Final = DETERMINERS | JOINTS | RELATIVES | COPULAS | HAVING | _ENDS
 
 
 def read_short(tokens: Tokens) -> tuple[Tokens, Scene]:
-    """Return the scene of a short prompt, and its tokens with those noted that were understood."""
-    whole = replace_unread(tokens)
+    """Return the scene of a short prompt, and its tokens with those noted that were understood.
+
+    A word that refers back may stand for the wrong thing once words next to it are not understood, and a thing after
+    a gap may belong to what is missing there. From such a word on, only what the reader of prose is certain of counts.
+    """
+    whole = _unread(tokens)
     scene = ClauseReader(whole).read().scene()
     gap = _gap_start(whole)
     end = min(_reference_end(whole), gap)
@@ -32,23 +36,24 @@ def read_short(tokens: Tokens) -> tuple[Tokens, Scene]:
         return whole, scene
     beginning = Tokens(tokens.words[:end], tokens.raw[:end])
     certain = _common(ClauseReader(beginning).read().scene(), scene)
-    rest = replace_unread(tokens)
-    rest.is_used[:end] = beginning.is_used
-    rest.doubts += beginning.doubts
-    rest.doubted |= beginning.doubted
-    further = ProseReader(rest, counts_one=True).read().scene()
-    return rest, _joined(certain, further if gap < len(whole.words) else _common(further, scene))
+    partly = _unread(tokens)
+    partly.is_used[:end] = beginning.is_used
+    partly.doubts += beginning.doubts
+    partly.doubted |= beginning.doubted
+    further = ProseReader(partly, counts_one=True).read().scene()
+    is_whole_certain = gap == len(whole.words)
+    return partly, _joined(certain, _common(further, scene) if is_whole_certain else further)
 
 
-def replace_unread(tokens: Tokens) -> Tokens:
-    """Return the tokens as they were before a reader noted what it used."""
+def _unread(tokens: Tokens) -> Tokens:
+    """Return the tokens without notes of what was used; what was set aside before stays listed."""
     unread = Tokens(tokens.words, tokens.raw)
     unread.doubts = [*tokens.doubts]
     return unread
 
 
 def _reference_end(tokens: Tokens) -> int:
-    """Return the index of the first word that refers back in a stretch in or before something not understood."""
+    """Return the index of the first word that refers back and has something not understood in its stretch or later."""
     unread = {at for span in listed_spans(tokens) for at in range(*span)} | tokens.doubted
     last = max(unread, default=-1)
     phrases = PhraseReader(tokens)
@@ -87,14 +92,14 @@ def _gap_start(tokens: Tokens) -> int:
     return at
 
 
-def _common(beginning: Scene, whole: Scene) -> Scene:
-    """Return what is said by the beginning of a prompt and by all of it.
+def _common(first: Scene, second: Scene) -> Scene:
+    """Return what two readings have in common.
 
     Read without its end, `a pond with two swans and a willow behind them` would have the willow in the pond.
     """
     things = []
-    for thing in beginning.things:
-        same = whole.find_thing(thing.name)
+    for thing in first.things:
+        same = second.find_thing(thing.name)
         if same is not None:
             attributes = tuple(word for word in thing.attributes if word in same.attributes)
             actions = tuple(word for word in thing.actions if word in same.actions)
@@ -102,17 +107,17 @@ def _common(beginning: Scene, whole: Scene) -> Scene:
             things.append(replace(thing, attributes=attributes, actions=actions, is_counted=is_counted))
     names = {thing.name for thing in things}
     return replace(
-        beginning,
+        first,
         things=tuple(things),
-        relations=tuple(each for each in beginning.relations if each in whole.relations and each.subject in names),
-        totals=tuple(each for each in beginning.totals if each in whole.totals),
-        absent=tuple(name for name in beginning.absent if name in whole.absent),
+        relations=tuple(each for each in first.relations if each in second.relations and each.subject in names),
+        totals=tuple(each for each in first.totals if each in second.totals),
+        absent=tuple(name for name in first.absent if name in second.absent),
     )
 
 
 def _joined(scene: Scene, further: Scene) -> Scene:
     """Return a scene with the things of another one of which it has none alike, and with what that says of them."""
-    kinds = {thing.name.split()[-1]: thing.name for thing in scene.things}
+    kinds = {thing.name.split()[-1] for thing in scene.things}
     for thing in further.things:
         known = scene.find_thing(thing.name)
         if known is not None and (not thing.is_counted or thing.count != known.count):

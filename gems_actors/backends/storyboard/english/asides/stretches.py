@@ -39,6 +39,7 @@ _MEMBERS: Final = word_set("none neither either most some half many few several 
 _GROUPS: Final = word_set("them which whom these those")
 _REMAINDERS: Final = word_set("rest remainder majority others remaining")
 _GONE: Final = MISSING | word_set("eaten removed taken lost stolen")
+_COME: Final = word_set("risen arrived come begun started appeared landed returned emerged hatched")
 _SEEN: Final = word_set("visible seen shown pictured noticeable see")
 _UNSEEN: Final = word_set("unseen invisible off-screen offscreen off-camera out-of-frame offstage")
 _HIDDEN: Final = word_set("hidden concealed obscured")
@@ -228,6 +229,8 @@ class _Finder:
         while opens > start and is_adverb(self._at(opens - 1)):
             opens -= 1
         graded = self._words[opens:at]
+        if word == "not" and self._at(at - 1) in {"has", "have"} and self._at(at + 1 + (following == "yet")) in _COME:
+            return self._thing_start(at - 1, start)  # `the sun has not yet risen`
         is_gone = word in MISSING or (word in {"stolen", "removed"} and following in {",", ".", ";"})
         if is_gone and not self._begins_object(at + 1) and self._at(at + 1) not in POSSESSIVES:
             begin = self._thing_start(self._link_start(opens, start), start)
