@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Final
 
-from gems_actors.backends.storyboard.english.kinds import ANIMATE, GAMES, is_uncounted
+from gems_actors.backends.storyboard.english.kinds import ANIMATE, GAMES, MATERIALS, is_uncounted
 from gems_actors.backends.storyboard.english.styles import COUNTED_MEDIA, VIEWS
 from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import COMPARATIVES, PARTICLES
@@ -53,6 +53,7 @@ _VOWEL: Final = re.compile(
 )
 """Words that are spoken with a vowel at first; `unicorn` and `one` are not."""
 _LIKE: Final = re.compile(r"(?:shaped like|made of|made from|(?:dressed|disguised) as) (?!the )")
+_MATERIAL: Final = re.compile(rf"(.+?) (not )?made of ({'|'.join(sorted(MATERIALS))})")
 _SHOWN: Final = "shown"
 """Stands before a predicate of several words, such as `shown cut in half`, so that its subject is told from it."""
 
@@ -200,6 +201,8 @@ def _parse_predicate(written: str) -> Claim | None:
     """Read `cats to the left of the dog`, `cats chasing the dog`, `cats red` or `cat not black`."""
     written = re.sub(r" being (?=\w+ by )", " ", written)
     text = written.lower()
+    if material := _MATERIAL.fullmatch(text):
+        return _property(material[1], f"{material[2] or ''}{material[3]}")
     if like := re.fullmatch(rf"(.+?) ({_LIKE.pattern}.+)", text):
         return Claim("attribute", singular(like[1].removesuffix(" shown")), like[2])
     if between := re.fullmatch(r"(.+?) (?:in )?between (.+) and (.+)", text):
@@ -283,7 +286,9 @@ def _predicate(claim: Claim, scene: Scene) -> str:
         denial = "not " if claim.value.startswith("not ") else ""
         value = claim.value.removeprefix("not ")
         written = _spelling_of(value, scene)[1]
-        return denial + (written if written.istitle() else dict(scene.wording.attributes).get(value, value))
+        if not written.istitle():
+            written = dict(scene.wording.attributes).get(value, value)
+        return f"{denial}made of {written}" if written in MATERIALS else denial + written
     if is_negative(claim.value):
         any_ = "" if claim.value == "without" else "any"
         objects = " and ".join(_some(name, scene, any_, is_denied=True) for name in claim.objects)

@@ -51,8 +51,9 @@ def add_claims(scene: Scene, clauses: str) -> Scene:
 def _parse_description(text: str) -> Scene:
     rest, found = extract(_LINES.sub("\n", _SPACES.sub(" ", text)))
     words = tokenize(rest, _MAX_TOKENS)
-    tokens = set_aside(words)
-    if is_prose(words):
+    is_long = is_prose(words)
+    tokens = set_aside(words, alternatives=not is_long)
+    if is_long:
         scene = ProseReader(tokens).read().scene()
     else:
         tokens, scene = read_short(tokens)

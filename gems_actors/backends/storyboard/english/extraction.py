@@ -67,6 +67,13 @@ _TIME = re.compile(r"\b(?:at |as )?(\d{1,2}:\d{2})(?: ?[ap]m)?\b|\b(?:at )?(\d{1
 _CLOCK = re.compile(r"\b(?:clock|watch|wristwatch|pocketwatch|stopwatch|timer)(?: face)?\b", re.IGNORECASE)
 
 
+_NOT_SAID = re.compile(
+    r"(?:\b(?:not|never|without|instead of|rather than|such as|like|for example|for instance|e\.g\.|maybe|perhaps|or)"
+    r"|n['’]t)[\s,]*(?:(?:say|saying|read|reading|spell|the|a|an|any|words?|text|sign|have|show|display|with)\s+){0,3}$",
+    re.IGNORECASE,
+)
+"""What stands before a text that need not be in the picture: `does not say "OPEN"`, `such as "1876"`."""
+_OR_QUOTED = re.compile(rf"\s*(?:,\s*)?or\s*(?:[\"“]|{TEXT_MARK})")
 _WORD = re.compile(r"[^\W\d_]+")
 _SENTENCE = re.compile(r"[^.!?\n。！？]+[.!?\n。！？]*")
 
@@ -139,6 +146,9 @@ def _take_text(words: str, found: Found) -> str:
 def _take_saying(match: re.Match[str], found: Found) -> str:
     """Take a text that something says or is named; the name of a person or an animal is no text of the picture."""
     before = _WORD.findall(match.string[: match.start()])[-1:]
+    if _NOT_SAID.search(match.string[: match.start()]):
+        found.unread.append(match[0])
+        return ""
     if match[1] in {"named", "called"} and before and singular(before[0].lower()) in ANIMATE:
         found.unread.append(match[0])
         return ""
@@ -148,6 +158,9 @@ def _take_saying(match: re.Match[str], found: Found) -> str:
 def _take_quoted(match: re.Match[str], found: Found) -> str:
     """Take a text between quotation marks; single ones may only say that a word is not meant literally."""
     words = next(filter(None, match.groups()))
+    if _NOT_SAID.search(match.string[: match.start()]) or _OR_QUOTED.match(match.string[match.end() :]):
+        found.unread.append(words[:_MAX_UNREAD_CHARACTERS])
+        return f" {TEXT_MARK} "
     around = (*_WORD.findall(match.string[: match.start()])[-6:], *_WORD.findall(match.string[match.end() :])[:3])
     is_said = match[0][0] not in "'‘" or words.isupper() or not _TEXT_SIGNS.isdisjoint(map(str.lower, around))
     if is_said:

@@ -173,9 +173,14 @@ SUBSTANCES: Final = word_set(
 SERVINGS: Final = word_set(
     "coffee tea beer wine champagne juice lemonade soda cola whiskey vodka rum cocoa soup stew curry cheese yogurt "
     "chocolate candy fruit cabbage broccoli cauliflower corn pepper salad pineapple avocado onion cucumber zucchini "
-    "eggplant mushroom mango coconut squash"
+    "eggplant mushroom mango coconut squash breakfast lunch dinner brunch supper glue art pepperoni"
 )
 """Nouns of what is not counted, except for portions of it: `any coffee`, `two coffees`."""
+MATERIALS: Final = word_set(
+    "stone glass metal plastic brick paper steel marble clay granite bronze copper brass iron concrete leather velvet "
+    "silk cotton porcelain rubber cardboard"
+)
+"""Nouns that say what a thing is made of."""
 PART_OWNERS: Final = (
     (
         word_set("wheel sail pedal propeller engine mast headlight tire spoke"),

@@ -50,7 +50,17 @@ _PASSED: Final = frozenset(("exactly", "single", "precisely", "only", "just", "o
 _MORE: Final = frozenset(("more", "less", "fewer"))
 _BEFORE_AMOUNTS: Final = frozenset(("and", "with", "of", "has", "have", "is", "are", "there", "contains"))
 _PLACE_OPENINGS: Final = frozenset(place.split()[0] for place in PLACES)
+_TELLING: Final = frozenset(("with", "without", "in", "on", "at", "who", "whose", "that", "wearing", "holding"))
+"""Words that after a noun tell which one of its kind is meant."""
 ENDS: Final = frozenset((",", ".", ";", TEXT_MARK))
+
+
+def tells_again(tokens: Tokens, at: int) -> bool:
+    """Return whether a further one of a kind is told by what it has: `the dog with long ears; the dog with a tail`."""
+    noun, telling = tokens.words[at : at + 2], tokens.at(at + 2)
+    if noun[:1] != ["the"] or telling not in _TELLING:
+        return False
+    return any(tokens.words[first : first + 2] == noun and tokens.at(first + 2) in _TELLING for first in range(at))
 
 
 @dataclass(frozen=True, slots=True)

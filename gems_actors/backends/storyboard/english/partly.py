@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from gems_actors.backends.storyboard.english.lookahead import tells_again
 from gems_actors.backends.storyboard.english.phrases import PhraseReader
 from gems_actors.backends.storyboard.english.prose.reader import ProseReader
 from gems_actors.backends.storyboard.english.short.clauses import ClauseReader
@@ -61,6 +62,8 @@ def _reference_end(tokens: Tokens) -> int:
         is_one = word == "one" and phrases.read(at)[0] is None
         place = _place_before(tokens, at)
         refers = is_one or (word in _REFERRING and not (place and word in PRONOUNS))  # `beside it` is listed as it is
+        if tells_again(tokens, at):
+            return at
         if (is_one and place) or (refers and _stretch_start(tokens, at) <= last):  # `next to one in a sweater`
             return at - place
     return len(tokens.words)

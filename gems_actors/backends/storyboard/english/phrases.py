@@ -249,7 +249,9 @@ class PhraseReader(NameEnds):
         while at < len(self.tokens.words) and len(words) < _MAX_RUN:
             token = self.tokens.at(at)
             if token in {"and", "or", ","} and words and self._joins_attributes(at):
-                at += 1
+                if token == "or":
+                    words.pop()  # `a red or blue ball` is not both
+                at += 1 + (token == "or")
                 continue
             if words and (number_of(token) or 0) > MAX_COUNT:  # the year of a `red 1969 Camaro`
                 at += 1

@@ -215,7 +215,8 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
         text = pattern.sub(take_one, text)
     if styles:
         text = _FRAME.sub(take_frame, text, count=1)
-    return _IN_MEDIUM.sub(take_one, _SEGMENT.sub(take_list, text)), styles, unread
+    text = _IN_MEDIUM.sub(take_one, _SEGMENT.sub(take_list, text))
+    return _RENDERED.sub(take_one, text), styles, unread
 
 
 def _is_of_things(match: re.Match[str]) -> bool:
@@ -250,10 +251,23 @@ def _unsaid(medium: str, looks: list[str]) -> list[str]:
     return [medium] if medium.lower() in _PHOTOGRAPHS and not is_said else []
 
 
+_RENDERED: Final = re.compile(
+    r"\b(low[- ]poly|pixel[- ]art|voxel) (?=(?!style|illustration|image|picture|scene|drawing|art)[a-z])", re.IGNORECASE
+)
+"""Looks before a noun that are never those of the thing alone: `a low poly fox`."""
+_IN_PICTURE: Final = re.compile(
+    r"\b(?:showing|depicting|shows|depicts|(?:painting|picture|photo|photograph|poster|mural|drawing|postcard) of"
+    r"|on the screen|dreaming|remembering)\b"
+)
+"""What begins a picture within the picture, unless the prompt begins with it."""
+
+
 def _is_hedged(match: re.Match[str]) -> bool:
     """Return whether a sentence leaves a setting open: `it must be early in the morning or late in the evening`."""
     before = re.split(r"[.;:!?\n]", match.string[: match.start()])[-1].lower()
     is_one_of_two = match.string[match.end() :].lower().startswith(" or ")
+    if _IN_PICTURE.search(before, 12):
+        return True  # `a painter whose canvas shows the studio at night`
     return is_one_of_two or not _SUPPOSING.isdisjoint(re.findall(r"[\w'-]+", before))
 
 

@@ -33,6 +33,8 @@ NEGATIVE_COPULAS: Final = word_set("isn't aren't wasn't weren't")
 ABSENCES: Final = word_set("no without lacking lacks minus neither devoid sans")
 MISSING: Final = word_set("missing absent gone nowhere")
 """What is so is named, and yet not in the picture."""
+ONE_OF_TWO: Final = word_set("upper lower inner outer left right front rear nearest farthest")
+"""Adjectives that tell one of several things of a kind."""
 WRITING: Final = word_set("text texts words letters writing lettering captions")
 FUNCTION_WORDS: Final = (
     DETERMINERS

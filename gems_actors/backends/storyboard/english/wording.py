@@ -33,7 +33,7 @@ _NATIONS: Final = word_set(
     "indian mexican russian persian victorian dutch swiss irish scottish moroccan korean thai turkish"
 )
 """Adjectives that have a capital letter wherever they stand."""
-_SHORT: Final = {"on top of": ("on", {"top", "atop"}), "inside": ("in", {"inside", "within"})}
+_SHORT: Final = {"on top of": ("on", (" on top ", " atop ")), "inside": ("in", (" inside ", " within "))}
 """Places with a shorter name, and the words of a prompt that ask for the longer one."""
 
 _ADJECTIVE_TOO: Final = frozenset(("wood", "checkerboard"))
@@ -48,11 +48,11 @@ def wording_of(tokens: Tokens, names: Iterable[str]) -> Wording:
     if tokens.is_in_capitals:  # `The Taj Mahal` alone has as many as a title
         is_name = tokens.words[0] == "the" and len(tokens.words) <= _MAX_NAME_TOKENS
         written = [item for item in written if is_name and item[1] == "the"]
-    said = set(tokens.words)
+    said, text = set(tokens.words), f" {' '.join(tokens.words)} "
     return Wording(
         tuple(written),
         frozenset(name for name in known if plural(name).split()[-1] in said and name.split()[-1] not in said),
-        tuple((place, short) for place, (short, long) in _SHORT.items() if said.isdisjoint(long))
+        tuple((place, short) for place, (short, long) in _SHORT.items() if not any(words in text for words in long))
         + tuple(_passives(tokens)),
         tuple(_aliases(said)),
     )

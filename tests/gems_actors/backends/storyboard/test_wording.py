@@ -111,7 +111,7 @@ def test_an_article_goes_by_the_sound(prompt: str, article: str) -> None:
         ("a café in São Paulo", "Is the café in São Paulo?"),
         ("İstanbul at night", "Is there an i̇stanbul in the image?"),
         ("a girl in a lavender tutu", "Is the tutu lavender?"),
-        ("a kitchen with a marble counter", "Is the counter marble?"),
+        ("a kitchen with a marble counter", "Is the counter made of marble?"),
         ("a car that is not crimson", "Is the car not crimson?"),
         ("two grey cats", "Are the cats grey?"),
         ("a crimson car and a red bus", "Is the car red?"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Final
 
+from gems_actors.backends.storyboard.english.asides.alternatives import alternatives_at
 from gems_actors.backends.storyboard.english.kinds import SCENES
 from gems_actors.backends.storyboard.english.phrases import PhraseReader
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK, Tokens
@@ -67,7 +68,7 @@ _TRIGGERS: Final = (
     | _FRAMES
     | _RAINING
     | {"stolen", "removed"}
-    | {"but", "no", "without", "than", "other", "only", "just", "not", "off", "one"}
+    | {"but", "no", "without", "than", "other", "only", "just", "not", "off", "one", "or"}
 )
 """Words without which a prompt has no such stretch."""
 _ANCHORS: Final = (_TRIGGERS - _FRAMES - _GROUPS) | word_set(
@@ -80,11 +81,14 @@ _Span = tuple[int, int]
 _Rule = Callable[[int, int], int | None]
 
 
-def set_aside(tokens: Tokens) -> Tokens:
-    """Return the tokens without such stretches; each is listed, and a comma stands in its place."""
+def set_aside(tokens: Tokens, *, alternatives: bool) -> Tokens:
+    """Return the tokens without such stretches; each is listed, and a comma stands in its place.
+
+    With `alternatives`, what `or` joins is set aside, too; the reader of prose goes no further than that by itself.
+    """
     if _TRIGGERS.isdisjoint(tokens.words):
         return tokens
-    spans = _merged(sorted(_Finder(tokens).spans()))
+    spans = _merged(sorted(_Finder(tokens, alternatives=alternatives).spans()))
     if not spans:
         return tokens
     words: list[str] = []
@@ -114,8 +118,9 @@ def _merged(spans: list[_Span]) -> list[_Span]:
 class _Finder:
     """Finds the stretches of one prompt."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens, *, alternatives: bool) -> None:
         self._tokens = tokens
+        self._takes_alternatives = alternatives
         self._words = tokens.words
         self._at = tokens.at
         self._phrases = PhraseReader(tokens)
@@ -143,6 +148,8 @@ class _Finder:
         if _TRIGGERS.isdisjoint(self._words[start:end]):
             return
         for at in range(start, end):
+            if self._takes_alternatives and (span := alternatives_at(self._tokens, at, start, end)) is not None:
+                yield span
             for rule in rules if self._at(at) in _ANCHORS else ():
                 if (begin := rule(at, start)) is not None:
                     yield begin, self._end(at, end, rule)
@@ -168,6 +175,8 @@ class _Finder:
         before = self._words[start:at]
         if word in {"anything", "anywhere"} and following in {"but", "except"}:
             return at
+        if word in {"but", "except"} and following == "as":
+            return start  # `girl with a pearl earring but as a raccoon`
         is_but = word == "but" and not _ALL.isdisjoint(before)
         is_but = is_but and (number_of(following) is not None or following == "the")
         is_besides = word in _EXCEPTING or (word, following) in _EXCEPTING_PAIRS
@@ -192,6 +201,8 @@ class _Finder:
         phrase, after = self._phrases.read(at)
         if phrase is None or after < at + 2:
             return None
+        if phrase.thing.attributes and self._at(at - 1) == "and":
+            return None  # `five red balloons and one green balloon`
         named = plural(self._at(after - 1))
         return at - is_only if named != self._at(after - 1) and named in self._words[start:at] else None
 
@@ -211,6 +222,8 @@ class _Finder:
             return None
         at -= 1
         word = self._at(at)
+        if (self._at(at - 2), self._at(at - 1)) in {("not", "a"), ("not", "one")}:
+            return self._clause_start(at, start)  # `not a drop of which has spilled`
         if word not in _MEMBERS and number_of(word) is None:
             return None
         begin = self._clause_start(at, start)

@@ -22,6 +22,7 @@ from gems_actors.backends.storyboard.english.kinds import (
 )
 from gems_actors.backends.storyboard.english.naming import is_owner
 from gems_actors.backends.storyboard.english.tokens import MAX_PLAIN_SENTENCE, Tokens
+from gems_actors.backends.storyboard.english.vocabulary import attribute_of
 from gems_actors.backends.storyboard.scene import Scene, Thing
 from gems_actors.backends.storyboard.words import LONGEST_PLACE, PLACES, number_of, singular, word_set
 
@@ -70,11 +71,12 @@ def without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
     is_in_panels = not {"panel", "panels", "storyboard"}.isdisjoint(tokens.words)
     has_more = any(word == "ones" and not is_used for word, is_used in zip(tokens.words, tokens.is_used, strict=True))
     has_more = has_more or any(map(_ANOTHER_ONE.search, (" ".join(tokens.words), *tokens.doubts)))
+    is_another_named = any(_names_another(at, tokens) for at in range(len(tokens.words)))
     for thing in scene.things:
         head = _head(thing)
         is_repeated = has_more or (is_in_panels and head != "panel")
         is_one_of_more = heads[head] > 1 and thing.name == head  # `an elephant and a baby elephant`
-        is_single = thing.count == 1 and head in shown_again
+        is_single = thing.count == 1 and (head in shown_again or is_another_named)
         is_article = thing.count == 1 and len(tokens.words) > MAX_PLAIN_SENTENCE and not _is_said_single(head, tokens)
         is_article = is_article or (thing.count == 1 and _is_one_of_many(head, scene, tokens))
         is_uncertain = is_repeated or is_one_of_more or is_single or is_article or _is_counted_again(head, tokens)
@@ -93,6 +95,15 @@ def list_uncounted(scene: Scene, tokens: Tokens) -> None:
             tokens.use(at - 2, at + 1)
         elif number is not None and number > 1 and number not in asked and scene.things:
             tokens.is_used[at] = False
+
+
+def _names_another(at: int, tokens: Tokens) -> bool:
+    """Return whether words speak of another one: `a smaller, blue one`, `its mate`, `the one book that is bound`."""
+    before, word, after = (tokens.at(index) for index in (at - 1, at, at + 1))
+    if word == "one":
+        is_pronoun = not tokens.is_used[at] and attribute_of(before) is not None
+        return is_pronoun or (before == "the" and after.isalpha() and "that" in tokens.words[at + 2 : at + 4])
+    return word in {"mate", "twin", "counterpart"} and before in {"its", "their"}
 
 
 def _head(thing: Thing) -> str:

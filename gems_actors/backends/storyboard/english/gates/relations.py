@@ -47,7 +47,7 @@ _FIGURES: Final = {
         ("holding", "breath court ground pose office record"),
         ("losing", "balance temper way game mind"),
         ("waiting", "turn"),
-        ("playing", "poker blackjack tag dress-up hide-and-seek hopscotch catch solitaire bingo charades role trick"),
+        ("playing", "tag dress-up hide-and-seek hopscotch catch charades role trick"),
         ("blowing", "kiss"),
         ("breaking", "record news wind"),
         ("casting", "spell vote"),
@@ -61,7 +61,9 @@ _FIGURES: Final = {
 
 def is_figurative(verb: str, target: str) -> bool:
     """Return whether the object of a verb is part of an idiom, or only spoken or thought of."""
-    return verb in _SAID or singular(target).split()[-1] in _FIGURES.get(verb, ())
+    head = singular(target).split()[-1]
+    is_role = verb == "playing" and head in ANIMATE  # `the actress playing the witch`
+    return verb in _SAID or is_role or head in _FIGURES.get(verb, ())
 
 
 def may_be_worn_too(target: str) -> bool:

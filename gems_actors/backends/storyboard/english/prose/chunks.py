@@ -21,6 +21,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     HAVING,
     LOOSE_COUNTS,
     MEASURES,
+    ONE_OF_TWO,
     PLURAL_MODIFIERS,
     POSSESSIVES,
     RELATIVES,
@@ -199,6 +200,10 @@ class Chunker:
             return True  # `coins in her palm`
         if words[-1] in AMBIENT and self.tokens.at(at - 1) in _AROUND:
             return True  # `bathed in the evening sun`
+        if not ONE_OF_TWO.isdisjoint(words[:-1]) and is_definite:
+            return True  # `the upper bunk` is not each bunk
+        if words[-1] in {"moon", "sun"} and self.tokens.at(at - 1) == "by":
+            return True  # `lit only by the moon`
         if words[-1] == "field" and not _BLAZONED.isdisjoint(self.tokens.words):
             return True  # `a shield bearing a lion on a white field`
         if is_definite and words[0] in _PICTURES and self.tokens.at(at - 1) in {".", ";"}:

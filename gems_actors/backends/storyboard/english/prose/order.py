@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from gems_actors.backends.storyboard.english.gates.relations import is_figurative
 from gems_actors.backends.storyboard.english.kinds import CLOTHES
 from gems_actors.backends.storyboard.english.prose.chunks import Chunk, Kind
 from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
@@ -160,7 +161,9 @@ class Order:
             case _ if self.word(before) in _SHOWING and self.word(before - 1).rpartition(" ")[2] in _CARRIERS:
                 return False  # `a patch shows a wave`
             case _ if self.word(before) in TAKING_FORMS or self.kind(before) == "have":
-                return self._tokens.at(self.chunks[before].start - 1) != "to"  # `running to catch a bus`
+                verb = TAKING_FORMS.get(self.word(before), "")
+                is_aim = self._tokens.at(self.chunks[before].start - 1) == "to"  # `running to catch a bus`
+                return not is_aim and not is_figurative(verb, self._named(index))
             case "be":
                 return not is_bare and (self.kind(before - 1) == "there" or self._is_inverted(before))
             case "verb":

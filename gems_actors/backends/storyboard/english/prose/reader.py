@@ -9,6 +9,7 @@ from typing import Final
 
 from gems_actors.backends.storyboard.english.adjectives import ADJECTIVES
 from gems_actors.backends.storyboard.english.collecting import MAX_THINGS, Collector
+from gems_actors.backends.storyboard.english.lookahead import tells_again
 from gems_actors.backends.storyboard.english.phrases import Phrase
 from gems_actors.backends.storyboard.english.prose.chunks import Chunk, Chunker
 from gems_actors.backends.storyboard.english.prose.hedges import certain_end
@@ -124,6 +125,8 @@ class ProseReader:
         thing = phrase.thing
         kind = thing.name.split()[-1]
         alike = [name for name in self._found.things if name.split()[-1] == kind]
+        if alike and tells_again(self.tokens, chunk.start):
+            return ""
         if alike == [thing.name] and phrase.is_definite and phrase.stated is None:
             self._use(chunk, phrase)
             return thing.name

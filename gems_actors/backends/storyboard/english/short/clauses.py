@@ -52,7 +52,8 @@ _LIKENING: Final = frozenset(("for", "about", "than", "like", "versus", "resembl
 """Words after which a phrase names what the picture need not show: `a poster for a bakery`."""
 _CHARTING: Final = word_set("showing shows comparing compares displaying depicting plotting tracking for")
 _WEATHER: Final = word_set("raining snowing hailing drizzling pouring thundering")
-_SUPPOSING: Final = frozenset(("if", "unless", "whether", "would", "could"))
+_PLACES_ALONE: Final = word_set("underneath beneath below above behind outside inside nearby overhead alongside beside")
+_SUPPOSING: Final = word_set("if unless whether would could whoever whatever whichever")
 
 
 class ClauseReader(Things):
@@ -327,8 +328,8 @@ class ClauseReader(Things):
         ):
             return False
         place = self.phrases.place_at(after)
-        if place and self.tokens.at(after + place) in PRONOUNS:
-            return False  # `a soup with noodles and chopsticks beside it`
+        if (place and self.tokens.at(after + place) in PRONOUNS) or self.tokens.at(after) in _PLACES_ALONE:
+            return False  # `a soup with noodles and chopsticks beside it`, `and sandals underneath`
         is_bare_list = shared.word not in ATTACHING and not self.begins_phrase(shared.span[1])
         if is_bare_list and self.begins_phrase(start):
             return False  # `covered in flour, a rolling pin, and a tray`

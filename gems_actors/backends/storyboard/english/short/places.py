@@ -7,7 +7,7 @@ from typing import Final
 from gems_actors.backends.storyboard.english.kinds import BODY_PARTS, CHARTS
 from gems_actors.backends.storyboard.english.naming import is_known_noun
 from gems_actors.backends.storyboard.english.short.ownership import SIDES, Ownership, is_scene
-from gems_actors.backends.storyboard.english.short.sentence import acts
+from gems_actors.backends.storyboard.english.short.sentence import acts, kinds_of
 from gems_actors.backends.storyboard.english.tokens import TEXT_MARK
 from gems_actors.backends.storyboard.english.verbs import (
     TRANSFERS,
@@ -83,6 +83,10 @@ class Places(Ownership):
         """Take `taller than`, or the `to` of `throwing a ball to`."""
         word = self.tokens.at(at)
         if word in COMPARATIVES and self.tokens.at(at + 1) == "than":
+            phrase, after = self.phrases.read(at + 2)
+            if phrase is not None and not kinds_of(phrase.thing.name).isdisjoint(BODY_PARTS):
+                self.lose()  # `bigger than a man's head` has no man
+                return after
             if self.last is not None and self.is_alone():
                 self.expect(self.last, f"{word} than", "action", (at, at + 2))
             return at + 2
@@ -146,7 +150,8 @@ class Places(Ownership):
         if self.tokens.at(at - 1) in {"from", "of"}:
             self.lose()
             return at + length
-        if (PLACES[spelled] == "inside" or spelled == "by") and self.is_ambient(at + length):
+        is_light = spelled == "by" and self.tokens.phrase(at + length, at + length + 2) in {"the moon", "the sun"}
+        if is_light or ((PLACES[spelled] == "inside" or spelled == "by") and self.is_ambient(at + length)):
             self.lose()  # `in a strong wind`, `lit from behind by the sun`
             return self.phrases.read(at + length)[1]
         if end := self._posture_end(spelled, at + length):

@@ -56,6 +56,13 @@ _PHOTOGRAPHED: Final = frozenset(("viewed", "photographed", "shot", "filmed", "p
 """Participles that tell how a picture was taken."""
 _WITHOUT_OBJECT: Final = frozenset(("standing", "sitting", "lying", "kneeling", "sleeping"))
 _SELVES: Final = word_set("itself himself herself themselves it them him her me us you something someone nothing")
+_GIVEN: Final = word_set("handed given shown offered sold taught fed sent told asked lent promised served brought")
+"""Past participles of verbs with two objects."""
+_MADE: Final = word_set(
+    "built made painted drawn written carved knitted designed photographed created invented founded abandoned crafted "
+    "sewn woven sculpted composed baked cooked left sent donated owned"
+)
+"""What was done before, so that who did it need not be there."""
 _ENDINGS: Final = frozenset(
     (",", ".", ";", TEXT_MARK, "and", "or", "but", "while", "as", "with", "without", "who", "that")
 )
@@ -149,6 +156,15 @@ class Predicates(Places):
         if subject is None or (self.pending is not None and finite is None):
             return None
         verb = finite or word
+        if word in _GIVEN and (self.begins_phrase(at + 1) or self.tokens.at(at + 1) == "by"):
+            self.lose(is_subject=True)  # `a soldier handed a letter by a boy`
+            return self.end_of_clause(at)
+        if word in _MADE and self.tokens.at(at + 1) == "by":
+            self.lose()  # `a tree house built by children`, who are not there
+            return max(self.phrases.read(at + 2)[1], at + 2)
+        if self.is_relative and is_past(word) and finite is None and self.begins_phrase(at + 1):
+            self.lose(is_subject=True)  # `the firefighter who rescued the kitten`
+            return self.end_of_clause(at)
         kinds = kinds_of(subject)
         if verb in NOUNS_IN_ING and self.tokens.at(at + 1) not in DETERMINERS:
             self.lose()  # `crossing between the towers` could be a crossing

@@ -159,6 +159,11 @@ class Sentence:
             self.tokens.doubt(*pending.span)  # `hands a customer a latte`
             self.lose()
             return
+        is_fronted = pending.kind == "position" and self.tokens.at(pending.span[0] - 1) == ","
+        if is_fronted and self.begins_phrase(after):
+            self.tokens.doubt(*pending.span)  # `a painter in a studio, on the easel a canvas`
+            self.lose()
+            return
         if not makes_sense(pending.word, name):
             self.tokens.doubt(pending.span[0], after)
             self.lose()

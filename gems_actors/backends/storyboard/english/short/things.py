@@ -25,7 +25,9 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     JOINTS,
     LOOSE_COUNTS,
     MISSING,
+    ONE_OF_TWO,
     PARTICLES,
+    POSSESSIVES,
     is_adverb,
     is_plain_adjective,
     is_superlative,
@@ -119,6 +121,8 @@ class Things(Predicates):
         if phrase.is_definite and len(self.found.things) > 1 and self._is_compared(phrase.thing.name):
             self.lose()  # `a cat, a dog and a horse, the smallest animal at the top`
             return True
+        is_mate = opening in POSSESSIVES and phrase.thing.name in {"mate", "twin", "counterpart"}
+        is_mate = is_mate and self.last is not None and not acts(self.last)  # of a glove
         is_elsewhen = self.pending is None and self.tokens.at(at - 1) in _TEMPORAL and not acts(phrase.thing.name)
         before = self.tokens.at(at - 1)
         is_formation = before in {"in", "into"} and phrase.thing.name in _FORMATIONS  # `sit in a circle`
@@ -132,8 +136,10 @@ class Things(Predicates):
             self.lose()  # `a flamingo standing on one leg`
             return True
         is_of_unread = self.pending is None and self._is_of_unread(at)
-        if is_elsewhen or is_of_unread or self._is_missing(phrase, after) or self._is_of_the_picture(phrase, after):
-            self.lose()
+        is_one_of_two = phrase.is_definite and not ONE_OF_TWO.isdisjoint(phrase.thing.attributes)  # `the upper bunk`
+        is_other = is_elsewhen or is_mate or is_of_unread or is_one_of_two
+        if is_other or self._is_missing(phrase, after) or self._is_of_the_picture(phrase, after):
+            self.lose(is_subject=is_one_of_two)
             return True
         return False
 
