@@ -97,7 +97,7 @@ _SUFFIXES: Final = ("ful", "ous", "ish", "less", "esque", "ic", "ive", "al")
 _GRADED: Final = word_set("near far farth furth close late early great fine few bett wors")
 """Further words with a comparative and superlative."""
 _NOUNS_IN_ER: Final = word_set(
-    "stranger cooler cleaner dryer drier sweeter elder lighter slipper freezer opener drawer"
+    "stranger cooler cleaner dryer drier sweeter elder lighter slipper freezer opener drawer teenager busker"
 )
 _HYPHENATED: Final = (
     *("-like", "-friendly", "-free", "-proof", "-old", "-style", "-made", "-to-life", "-ready", "-rich", "-long"),
@@ -129,7 +129,7 @@ _NOUNS: Final = word_set(
     "editorial withdrawal survival interval sundial professional tribunal cymbal gimbal aerial marsupial charcoal "
     "sepal goal confessional several alembic extraterrestrial portrayal retrieval appeal infographic betrayal "
     "receive survive thrive arrive reveal traversal pandemic renewal bengal conceal revive derive deceive perceive "
-    "forgive intellectual chemical pharmaceutical urinal referral dental arsenal commercial principal"
+    "forgive corral narwhal intellectual chemical pharmaceutical urinal referral dental arsenal commercial principal"
 )
 """Nouns with such an ending."""
 

@@ -91,6 +91,8 @@ def is_of_relation(adjective: str, noun: str) -> bool:
 def is_unsaid(words: list[str], at: int) -> bool:
     """Return whether an attribute is not wholly so, as in `half empty`, or is about a role, as in `old friend`."""
     word = words[at]
+    if word == "wide" and words[at + 1 : at + 2] in (["open"], ["awake"]):
+        return True
     if any(is_of_part(words, index) for index in (at, at + 1)):
         return True
     is_attribute = attribute_of(word) is not None or word in POSTNOMINAL

@@ -198,7 +198,8 @@ class PhraseReader(NameEnds):
                 break  # `is next to her`
             if self.tokens.at(at + 1) == "than":
                 return (), at
-            words.append(attribute)
+            if not is_unsaid(self.tokens.words, at):
+                words.append(attribute)
             at += 1
             if self.tokens.at(at) in {"and", "very", ","} and attribute_of(self.tokens.at(at + 1)):
                 at += 1

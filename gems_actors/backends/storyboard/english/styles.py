@@ -206,17 +206,19 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
         before = re.findall(r"[a-z-]+", match.string[: match.start()].lower()[-24:])
         if match[0].lower().endswith("black and white") and before and is_past(before[-1]):
             return match[0]  # `a hill striped in black and white`
+        if match[0].lower().startswith("in ") and before and before[-1] in _FURNISHED:
+            return match[0]  # `a room decorated in a mid-century style`
         take(next(filter(None, match.groups())))
         return " "
 
+    text = _RENDERED.sub(take_one, text)
     text, is_open = _without_open_place(_VIEW.sub(take_view, text), unread)
     text = _FRAME.sub(take_frame, text, count=2)
     for pattern in (_STYLE_OF, _IN_STYLE, _NAMED_STYLE):
         text = pattern.sub(take_one, text)
     if styles:
         text = _FRAME.sub(take_frame, text, count=1)
-    text = _IN_MEDIUM.sub(take_one, _SEGMENT.sub(take_list, text))
-    return _RENDERED.sub(take_one, text), styles, unread
+    return _IN_MEDIUM.sub(take_one, _SEGMENT.sub(take_list, text)), styles, unread
 
 
 def _is_of_things(match: re.Match[str]) -> bool:
@@ -252,9 +254,12 @@ def _unsaid(medium: str, looks: list[str]) -> list[str]:
 
 
 _RENDERED: Final = re.compile(
-    r"\b(low[- ]poly|pixel[- ]art|voxel) (?=(?!style|illustration|image|picture|scene|drawing|art)[a-z])", re.IGNORECASE
+    r"\b(?<!in )(low[- ]poly|pixel[- ]art|voxel)(?: style)? (?=(?!(?:of|in|with|by|and|or|style)\b)[a-z])",
+    re.IGNORECASE,
 )
 """Looks before a noun that are never those of the thing alone: `a low poly fox`."""
+_FURNISHED: Final = frozenset(("decorated", "furnished", "dressed", "built", "styled", "designed", "renovated"))
+"""Participles after which a style is that of a room or a dress, and not of the picture."""
 _IN_PICTURE: Final = re.compile(
     r"\b(?:showing|depicting|shows|depicts|(?:painting|picture|photo|photograph|poster|mural|drawing|postcard) of"
     r"|on the screen|dreaming|remembering)\b"

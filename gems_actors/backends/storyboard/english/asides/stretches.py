@@ -40,6 +40,9 @@ _MEMBERS: Final = word_set("none neither either most some half many few several 
 _GROUPS: Final = word_set("them which whom these those")
 _REMAINDERS: Final = word_set("rest remainder majority others remaining")
 _GONE: Final = MISSING | word_set("eaten removed taken lost stolen")
+_TAKEN: Final = frozenset(("stolen", "removed", "demolished", "dismantled"))
+_LEAVING_OUT: Final = word_set("hold skip ditch lose forget drop omit avoid exclude")
+"""Imperatives for what is not wanted."""
 _COME: Final = word_set("risen arrived come begun started appeared landed returned emerged hatched")
 _SEEN: Final = word_set("visible seen shown pictured noticeable see")
 _UNSEEN: Final = word_set("unseen invisible off-screen offscreen off-camera out-of-frame offstage")
@@ -67,7 +70,9 @@ _TRIGGERS: Final = (
     | _UNSEEN
     | _FRAMES
     | _RAINING
-    | {"stolen", "removed"}
+    | _TAKEN
+    | _LEAVING_OUT
+    | {"sold"}
     | {"but", "no", "without", "than", "other", "only", "just", "not", "off", "one", "or"}
 )
 """Words without which a prompt has no such stretch."""
@@ -175,6 +180,8 @@ class _Finder:
         before = self._words[start:at]
         if word in {"anything", "anywhere"} and following in {"but", "except"}:
             return at
+        if (word, following) == ("all", "but"):
+            return at  # `all but its last car hidden`
         if word in {"but", "except"} and following == "as":
             return start  # `girl with a pearl earring but as a raccoon`
         is_but = word == "but" and not _ALL.isdisjoint(before)
@@ -242,9 +249,14 @@ class _Finder:
         while opens > start and is_adverb(self._at(opens - 1)):
             opens -= 1
         graded = self._words[opens:at]
+        if word in _LEAVING_OUT and self._at(at - 1) in {",", "but"} and following in {"the", "any"}:
+            return at  # `a pizza, hold the mushrooms`
+        if (word, following) == ("sold", "out"):
+            return self._thing_start(self._link_start(opens, start), start)
         if word == "not" and self._at(at - 1) in {"has", "have"} and self._at(at + 1 + (following == "yet")) in _COME:
             return self._thing_start(at - 1, start)  # `the sun has not yet risen`
-        is_gone = word in MISSING or (word in {"stolen", "removed"} and following in {",", ".", ";"})
+        is_ended = following in {",", ".", ";"} or self._at(at - 1) in {"was", "were", "been"}
+        is_gone = word in MISSING or (word in _TAKEN and is_ended)
         if is_gone and not self._begins_object(at + 1) and self._at(at + 1) not in POSSESSIVES:
             begin = self._thing_start(self._link_start(opens, start), start)
             return begin if begin < at and self._at(at - 1) not in DETERMINERS else None  # `one wheel missing`

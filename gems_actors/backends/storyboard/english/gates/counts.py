@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+from gems_actors.backends.storyboard.english.adjectives import is_comparative
 from gems_actors.backends.storyboard.english.kinds import (
     ANIMATE,
     BODY_PARTS,
@@ -76,7 +77,8 @@ def without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
         head = _head(thing)
         is_repeated = has_more or (is_in_panels and head != "panel")
         is_one_of_more = heads[head] > 1 and thing.name == head  # `an elephant and a baby elephant`
-        is_single = thing.count == 1 and (head in shown_again or is_another_named)
+        is_compared = "than" in tokens.words and any(map(is_comparative, thing.attributes))  # `a bigger cone than hers`
+        is_single = thing.count == 1 and (head in shown_again or is_another_named or is_compared)
         is_article = thing.count == 1 and len(tokens.words) > MAX_PLAIN_SENTENCE and not _is_said_single(head, tokens)
         is_article = is_article or (thing.count == 1 and _is_one_of_many(head, scene, tokens))
         is_uncertain = is_repeated or is_one_of_more or is_single or is_article or _is_counted_again(head, tokens)

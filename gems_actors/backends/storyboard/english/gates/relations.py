@@ -30,7 +30,7 @@ _NOT_TAKEN: Final = SCENES - word_set(
 _SAID: Final = word_set(
     "shouting yelling whispering telling announcing explaining discussing promising describing predicting imagining "
     "dreaming remembering wanting needing missing expecting awaiting seeking fearing planning wishing demanding "
-    "requesting debating proposing mentioning"
+    "requesting debating proposing mentioning recalling mourning envisioning picturing visualizing regretting"
 )
 """Verbs whose object somebody has in mind, and nobody need see."""
 _FIGURES: Final = {
@@ -38,7 +38,7 @@ _FIGURES: Final = {
     for verb, nouns in (
         ("taking", "bow turn nap shot picture photo selfie break step dive bite sip swing stroll walk test exam look"),
         ("scoring", "goal basket point touchdown try run"),
-        ("making", "wish face noise promise deal point speech call entrance turn mess joke living history sense way"),
+        ("making", "save catch wish face noise promise deal point speech call entrance turn mess joke living history"),
         ("giving", "speech hug kiss lecture bow smile lesson presentation toast lift ride massage tour"),
         ("striking", "pose match balance deal"),
         ("having", "fun chat conversation argument drink party meal rest nap picnic breakfast lunch dinner"),

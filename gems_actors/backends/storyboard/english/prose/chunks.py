@@ -208,7 +208,7 @@ class Chunker:
             return True  # `a shield bearing a lion on a white field`
         if is_definite and words[0] in _PICTURES and self.tokens.at(at - 1) in {".", ";"}:
             return True
-        if is_definite and len(words) == 1 and (words[0] == "glass" or self._is_of_more(words[0])):
+        if is_definite and len(words) == 1 and (words[0] in {"glass", "page", "canvas"} or self._is_of_more(words[0])):
             return True  # `behind the glass`
         named = words[: words.index("of")] if "of" in words else words
         return singular(named[-1]) in _PLANTED and not _PLANT_COLOURS.isdisjoint(named)

@@ -39,6 +39,7 @@ _CARRIERS: Final = word_set(
     "label stamp medallion flag banner crest coin sticker tapestry dial gauge"
 )
 """What shows a picture of its own."""
+_MADE: Final = word_set("illustration painting drawing image artwork picture poster artist style composition render")
 _NEARLY: Final = DEGREES | {"never"}
 """Adverbs that say that something is not wholly so."""
 _ATTACHING: Final = frozenset(("with", "in", "wearing", "holding", "carrying"))
@@ -160,6 +161,10 @@ class Order:
                 return self._is_at_place(before, is_bare=is_bare)
             case _ if self.word(before) in _SHOWING and self.word(before - 1).rpartition(" ")[2] in _CARRIERS:
                 return False  # `a patch shows a wave`
+            case _ if self.word(before) in {"uses", "employs"} and self.word(before - 1).rpartition(" ")[2] in _MADE:
+                return False  # `the illustration uses soft crayons`
+            case "have" if is_bare and is_past(self._tokens.at(self.chunks[index].start)):
+                return False  # `ferns have taken root`
             case _ if self.word(before) in TAKING_FORMS or self.kind(before) == "have":
                 verb = TAKING_FORMS.get(self.word(before), "")
                 is_aim = self._tokens.at(self.chunks[before].start - 1) == "to"  # `running to catch a bus`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gems_actors.backends.storyboard.english.kinds import MATERIALS
 from gems_actors.backends.storyboard.english.phrases import Phrase
 from gems_actors.backends.storyboard.english.short.members import CLAUSE_ENDS, Members
 from gems_actors.backends.storyboard.english.verbs import THIRD_PERSONS, is_past
@@ -84,8 +85,10 @@ class Absences(Members):
     def _denied_from(self, at: int) -> int | None:
         """Return where the name of what is denied begins, or None where nothing is."""
         word, following = self.tokens.at(at), self.tokens.at(at + 1)
-        if word in {"instead", "rather"} and self.tokens.at(at + 2) in DETERMINERS - {"a", "an", "any"}:
-            return None  # `a forest instead of the room`
+        is_object = self.shared is not None or self.tokens.at(at + 2) in MATERIALS | {"wood"}
+        is_told = self.tokens.at(at + 2) in DETERMINERS - {"a", "an", "any"}
+        if word in {"instead", "rather"} and (is_object or is_told):
+            return None  # `holding a broom instead of a sword`, `paper rather than wood`, `instead of the room`
         if (word, following) in {("free", "of"), ("instead", "of"), ("rather", "than"), ("devoid", "of")}:
             return at + 2
         if word == "with" and following in {"no", "not", "neither"}:
@@ -117,6 +120,10 @@ class Absences(Members):
             if phrase is None and (end := self._writing(start)):
                 self.found.exclude("text")
                 self.tokens.use(at, end)
+                joint = self.tokens.at(end)
+                if joint in {"or", "nor"} or (joint == "," and self._lists_denied(end + 1)):
+                    start, subject = end + 1 + (self.tokens.at(end + 1) in {"or", "nor"}), None
+                    continue  # `no text, watermark or border`
                 self.lose()
                 return end
             is_some = number_of(self.tokens.at(start)) is not None  # `without one eye`

@@ -366,7 +366,10 @@ class ClauseReader(Things):
             self.tokens.doubt(pending.span[0], at + 1)
             self.lose(is_subject=True)  # `a bowl of cherries, next to it a spoon`
             return at + 1
+        is_person = self.tokens.at(at) in {"he", "she", "him", "her"}
+        is_thing = self.tokens.at(at) == "it"
         others = [name for name in self.found.things if name != pending.subject]
+        others = [name for name in others if not (is_person and not acts(name)) and not (is_thing and is_human(name))]
         if len(others) != 1:
             self.tokens.doubt(pending.span[0], at + 1)
         elif not pending.is_negative:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from gems_actors.backends.storyboard.english.kinds import COLLECTIVES
+from gems_actors.backends.storyboard.english.phrases import Phrase
 from gems_actors.backends.storyboard.english.short.sentence import Sentence, acts
 from gems_actors.backends.storyboard.english.verbs import is_past
 from gems_actors.backends.storyboard.english.vocabulary import (
@@ -15,6 +16,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     HAVING,
     attribute_of,
 )
+from gems_actors.backends.storyboard.scene import Thing
 from gems_actors.backends.storyboard.words import NOUNS_IN_ING, is_participle, number_of, surface_of
 
 _SOME: Final = frozenset(
@@ -45,6 +47,8 @@ class Members(Sentence):
             return self._pass_by_members(at + 1, self.group)  # `all but one closed`
         if self.group is None and word in _ALL and self._begins_action(at + 1):
             return self._all_of_one(at)
+        if (end := self._further_of_kind(at)) is not None:
+            return end
         if self.group is None or not (number_of(word) or word in DETERMINERS | _SOME):
             return None
         if self.tokens.at(at + 1) == "of" and self.tokens.at(at + 2) in {"them", "which", "whom"}:
@@ -69,6 +73,25 @@ class Members(Sentence):
         if not self.ends_clause(after):
             self.lose()  # `the younger one crying`: what follows is about this one, not about what was named before
             self.group = group
+        return after
+
+    def _further_of_kind(self, at: int) -> int | None:
+        """Take `and two yellow ones` after `three blue balloons`: further things of the kind, and not some of these."""
+        kind = self.group or self.head
+        member = self.phrases.read_pronominal(at) if kind is not None and self.tokens.at(at - 1) == "and" else None
+        if kind is None or member is None or self.tokens.at(member[2] - 1) not in {"one", "ones"}:
+            return None
+        count, attributes, after = member
+        known = self.found.things[kind]
+        if not known.attributes or not {*known.attributes}.isdisjoint(attributes):
+            return None
+        thing = Thing(known.name, count, count > 1 or number_of(self.tokens.at(at)) is not None, attributes)
+        name = self.found.add(Phrase(thing, is_definite=False, is_plural=count > 1, stated=count))
+        if name is None:
+            return None
+        self.tokens.use(at, after)
+        self.start_clause(name)
+        self.named_until = after
         return after
 
     def _all_of_one(self, at: int) -> int:

@@ -61,6 +61,9 @@ class Places(Ownership):
         word = self.tokens.at(at)
         if word not in HAVING:
             return None
+        if word == "had":
+            self.lose()  # `who had long hair when he was young`
+            return self.end_of_clause(at)
         is_denied = self.tokens.at(at + 1) in NEGATIONS
         is_sure = is_denied or self.tokens.at(at + 2) in DETERMINERS or (self.last is not None and acts(self.last))
         if is_past(self.tokens.at(at + 1 + is_denied)) and is_sure and word in _PERFECT:

@@ -58,6 +58,7 @@ _WITHOUT_OBJECT: Final = frozenset(("standing", "sitting", "lying", "kneeling", 
 _SELVES: Final = word_set("itself himself herself themselves it them him her me us you something someone nothing")
 _GIVEN: Final = word_set("handed given shown offered sold taught fed sent told asked lent promised served brought")
 """Past participles of verbs with two objects."""
+_THINGS_IN_ING: Final = frozenset(("reading glasses", "drinking glasses", "walking stick", "sewing machine"))
 _MADE: Final = word_set(
     "built made painted drawn written carved knitted designed photographed created invented founded abandoned crafted "
     "sewn woven sculpted composed baked cooked left sent donated owned"
@@ -125,6 +126,8 @@ class Predicates(Places):
         if self._is_nearly_so(at):
             self.lose()
             return at + 1
+        if self.tokens.phrase(at, at + 2) in _THINGS_IN_ING:
+            return None  # `a candle next to a book and reading glasses`
         if word in _PHOTOGRAPHED:
             self.lose()
             return self.end_of_clause(at)
@@ -162,8 +165,8 @@ class Predicates(Places):
         if word in _MADE and self.tokens.at(at + 1) == "by":
             self.lose()  # `a tree house built by children`, who are not there
             return max(self.phrases.read(at + 2)[1], at + 2)
-        if self.is_relative and is_past(word) and finite is None and self.begins_phrase(at + 1):
-            self.lose(is_subject=True)  # `the firefighter who rescued the kitten`
+        if is_past(word) and finite is None and self.begins_phrase(at + 1):
+            self.lose(is_subject=True)  # `the firefighter who rescued the kitten`, `the teacher erased the board`
             return self.end_of_clause(at)
         kinds = kinds_of(subject)
         if verb in NOUNS_IN_ING and self.tokens.at(at + 1) not in DETERMINERS:

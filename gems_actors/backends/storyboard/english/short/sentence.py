@@ -28,8 +28,13 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     POSSESSIVES,
 )
 from gems_actors.backends.storyboard.scene import RelationKind
-from gems_actors.backends.storyboard.words import number_of, plural, singular
+from gems_actors.backends.storyboard.words import number_of, plural, singular, word_set
 
+_CARRIERS: Final = word_set(
+    "poster screen billboard stamp postcard t-shirt tshirt sweatshirt hoodie wallpaper banner flag mural label sticker "
+    "monitor television tv cover coin banknote canvas"
+)
+"""What shows pictures of things."""
 _STAYING: Final = frozenset(("standing", "sitting", "lying", "kneeling", "sleeping", "reading", "talking", "speaking"))
 """Actions of a person that are also where the next place says: `standing on a stool in a circus`."""
 
@@ -171,6 +176,11 @@ class Sentence:
         is_content = pending.word == "with" and pending.subject.endswith(f" of {plural(name)}")
         if pending.subject in objects or is_content:  # `a goat on the back of another goat`
             self.tokens.doubt(*pending.span)
+        if pending.word == "with" and self._is_pictured(after):
+            self.tokens.doubt(*pending.span)  # `a bedroom with a shark on a poster`
+            self.last = name
+            self.clause = [name]
+            return
         if is_content:  # `a bowl of cherries with one cherry on the table`
             self.lose()
             return
@@ -186,6 +196,13 @@ class Sentence:
         self.last = name
         self.clause.append(name)
         self.is_relative = False
+
+    def _is_pictured(self, at: int) -> bool:
+        """Return whether `on a poster` or the like begins at a token, so that what stands before it is a picture."""
+        if self.tokens.at(at) != "on":
+            return False
+        phrase = self.phrases.read(at + 1)[0]
+        return phrase is not None and phrase.thing.name.split()[-1] in _CARRIERS
 
     def start_clause(self, name: str) -> None:
         if self.fronted is not None:

@@ -125,9 +125,11 @@ class Things(Predicates):
         is_mate = is_mate and self.last is not None and not acts(self.last)  # of a glove
         is_elsewhen = self.pending is None and self.tokens.at(at - 1) in _TEMPORAL and not acts(phrase.thing.name)
         before = self.tokens.at(at - 1)
+        is_direction = phrase.thing.name == "home" and phrase.stated is None and not phrase.is_definite
+        is_direction = is_direction and (is_participle(before) or before in THIRD_PERSONS | BASES)  # `writing home`
         is_formation = before in {"in", "into"} and phrase.thing.name in _FORMATIONS  # `sit in a circle`
         is_aim = self.tokens.at(at - 2) == "to" and before in BASES and not self.tokens.is_used[at - 1]
-        if is_formation or is_aim:  # `running to catch a bus`
+        if is_formation or is_aim or is_direction:  # `running to catch a bus`
             self.lose()
             return True
         is_on_own_part = self.pending is not None and self.pending.word.endswith(" on") and opening == "one"
