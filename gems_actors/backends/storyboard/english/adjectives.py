@@ -99,6 +99,16 @@ _GRADED: Final = word_set("near far farth furth close late early great fine few 
 _NOUNS_IN_ER: Final = word_set(
     "stranger cooler cleaner dryer drier sweeter elder lighter slipper freezer opener drawer teenager busker"
 )
+COMPOUNDING: Final = tuple(
+    f"-{word}"
+    for word in word_set(
+        "covered lined drenched soaked painted lit filled capped topped paneled panelled powered studded encrusted "
+        "edged trimmed draped swept kissed dusted dappled stained carved crafted woven knitted sewn stitched baked "
+        "roasted grilled smoked bound tipped coated rimmed clad infested haired eyed legged winged footed toothed "
+        "necked tailed headed armed handed bottomed wielding breathing"
+    )
+)
+"""Ends of adjectives that are made of a noun and a participle: `snow-covered`."""
 _HYPHENATED: Final = (
     *("-like", "-friendly", "-free", "-proof", "-old", "-style", "-made", "-to-life", "-ready", "-rich", "-long"),
     *(
@@ -113,6 +123,7 @@ _HYPHENATED: Final = (
         "-toned",
         "-shaped",
         "-sized",
+        *COMPOUNDING,
     ),
 )
 _NOUNS: Final = word_set(

@@ -53,6 +53,9 @@ _IMPERATIVE = re.compile(
 _AUTHOR = re.compile(r"\bby ((?:[A-Z][\w'’-]*\.? ?){1,3}(?<! ))")
 """A name after `by`, which names who made something, and nothing to draw."""
 _NUMBER_TEXT = re.compile(r"\b[Tt]he (?:number (\d+)|letter ([A-Z]))\b")
+_MISSING_LETTER = re.compile(
+    r"\b[Tt]he (?:number \d+|letter [A-Z]) (?:is|was|has) (?:missing|absent|gone|fallen|burnt|burned|broken)\b[^.;,\n]*"
+)
 
 _CHART = re.compile(
     r"\b((?:bar|line|pie|donut) (?:chart|graph)|histogram)\b([^.;\n]*?)(?::|\bwith\b|\bshowing\b|,)\s*"
@@ -112,7 +115,7 @@ def extract(text: str) -> tuple[str, Found]:
     if _CLOCK.search(text):
         text = take_times(text, lambda time, match: _note_time(time, match, found))
     text = drop_times(text, found.unread)
-    text = _NUMBER_TEXT.sub(lambda match: _take_text(match[1] or match[2], found), text)
+    text = _NUMBER_TEXT.sub(lambda match: _take_text(match[1] or match[2], found), _without_gaps(text, found))
     if sum(map(str.isupper, text)) < 2 * sum(map(str.islower, text)):
         text = _AUTHOR.sub(lambda match: _take_author(match, found), text)
         text = _SAYING.sub(lambda match: _take_saying(match, found), text)
@@ -127,6 +130,16 @@ def extract(text: str) -> tuple[str, Found]:
     found.unread += unread
     text, found.settings = take_settings(text)
     return text, found
+
+
+def _without_gaps(text: str, found: Found) -> str:
+    """Return the text without letters and numbers that are said to be missing."""
+
+    def take(match: re.Match[str]) -> str:
+        found.unread.append(match[0])
+        return " , "
+
+    return _MISSING_LETTER.sub(take, text)
 
 
 def _take_text(words: str, found: Found) -> str:

@@ -100,18 +100,17 @@ INERT: Final = ("hot dog", "gummy bear", "computer mouse", "paper crane", "bull'
 """Ends of names that neither act nor are parts of a body, although their last word alone would."""
 
 SCENES: Final = word_set(
-    "room bedroom bathroom kitchen hall hallway corridor lobby attic basement cellar garage office classroom "
-    "library museum gallery theater theatre cinema stadium arena gym church cathedral temple mosque shop store "
-    "bakery cafe café restaurant diner bar pub supermarket market bazaar mall hospital laboratory lab workshop "
-    "studio factory warehouse barn stable farm greenhouse courtyard yard backyard garden park playground field "
-    "meadow pasture prairie savanna savannah forest woods woodland jungle rainforest desert beach shore coast "
+    "mars venus jupiter saturn room bedroom bathroom kitchen hall hallway corridor lobby attic basement cellar garage "
+    "office classroom library museum gallery theater theatre cinema stadium arena gym church cathedral temple mosque "
+    "shop store bakery cafe café restaurant diner bar pub supermarket market bazaar mall hospital laboratory lab "
+    "workshop studio factory warehouse barn stable farm greenhouse courtyard yard backyard garden park playground "
+    "field meadow pasture prairie savanna savannah forest woods woodland jungle rainforest desert beach shore coast "
     "seaside harbor harbour port dock pier lake pond river stream ocean sea swamp marsh island mountain mountains "
     "hill hillside valley canyon cave cliff glacier tundra landscape city town village street road alley alleyway "
-    "avenue highway sidewalk pavement plaza square station subway airport runway rooftop terrace balcony patio "
-    "porch bridge tunnel space sky circus carnival fair festival campsite vineyard orchard cornfield ballroom "
-    "castle palace dungeon house home apartment cabin cottage tent igloo spaceship moon planet underwater "
-    "graveyard cemetery zoo aquarium casino countryside neighborhood boulevard lawn lane path trail snow rain fog "
-    "mist water"
+    "avenue highway sidewalk pavement plaza square station subway airport runway rooftop terrace balcony patio porch "
+    "bridge tunnel space sky circus carnival fair festival campsite vineyard orchard cornfield ballroom castle palace "
+    "dungeon house home apartment cabin cottage tent igloo spaceship moon planet underwater graveyard cemetery zoo "
+    "aquarium casino countryside neighborhood boulevard lawn lane path trail snow rain fog mist water"
 )
 """Places that everything in a clause is in, whichever of its things they are said of."""
 BUILDINGS: Final = word_set(

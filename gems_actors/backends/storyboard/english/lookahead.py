@@ -96,7 +96,8 @@ class Lookahead:
         if word in NOUNS_MOSTLY and not is_said:
             return None
         if word in PAST_VERBS:
-            return PAST_VERBS[word] if after != "by" else None
+            is_active = after != "by" and (word != "caught" or begins_object)  # `a band caught in the rain`
+            return PAST_VERBS[word] if is_active else None
         before = self.tokens.at(at - 1)
         is_plural = before in NEGATIONS | {"they", "who", "that"} or singular(before) != before
         is_plural = is_plural or (before in ANIMATE and plural(before) == before)  # `four goldfish swim`
@@ -127,7 +128,7 @@ class Lookahead:
         is_done = (
             self.tokens.at(at - 1) in ANIMATE and goes_on
         )  # `a walker crossing between`, `a robot painting flowers`
-        is_done = is_done or following in DETERMINERS or (at > 0 and self._begins_name(at + 1))
+        is_done = is_done or following in DETERMINERS | {TEXT_MARK} or (at > 0 and self._begins_name(at + 1))
         return is_participle(word) or (word in NOUNS_IN_ING and is_done)
 
     def _begins_name(self, at: int) -> bool:

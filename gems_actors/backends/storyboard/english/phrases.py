@@ -198,7 +198,7 @@ class PhraseReader(NameEnds):
                 break  # `is next to her`
             if self.tokens.at(at + 1) == "than":
                 return (), at
-            if not is_unsaid(self.tokens.words, at):
+            if not is_unsaid(self.tokens.words, at) and not is_shade(attribute, self.tokens.at(at + 1)):
                 words.append(attribute)
             at += 1
             if self.tokens.at(at) in {"and", "very", ","} and attribute_of(self.tokens.at(at + 1)):

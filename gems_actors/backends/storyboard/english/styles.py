@@ -175,10 +175,8 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
 
     def take_frame(match: re.Match[str]) -> str:
         is_some = match.start() > 0 and match.end(3) < match.end() and match.string[match.end(3)] == "s"
-        if (
-            is_some or what_picture(match.string, match.end())[0] is Picture.THING
-        ):  # `tiny drawings of trees mark the park`
-            return match[0]
+        if is_some or what_picture(match.string, match.end())[0] is Picture.THING:
+            return match[0]  # `tiny drawings of trees mark the park`
         looks = [look[0].lower() for look in _LOOK.finditer(match[2])]
         rest = _LOOK.sub("", match[2]).replace("-style", "").replace(",", "").split()
         if any(attribute_of(word.lower()) is None and word.lower() not in _ART_TERMS for word in rest):
@@ -211,8 +209,8 @@ def take_styles(text: str) -> tuple[str, list[str], list[str]]:
         take(next(filter(None, match.groups())))
         return " "
 
-    text = _RENDERED.sub(take_one, text)
-    text, is_open = _without_open_place(_VIEW.sub(take_view, text), unread)
+    text = _VIEW.sub(take_view, _RENDERED.sub(take_one, _OF_BUSINESS.sub(r"\1 for\2", text)))
+    text, is_open = _without_open_place(text, unread)
     text = _FRAME.sub(take_frame, text, count=2)
     for pattern in (_STYLE_OF, _IN_STYLE, _NAMED_STYLE):
         text = pattern.sub(take_one, text)
@@ -258,8 +256,17 @@ _RENDERED: Final = re.compile(
     re.IGNORECASE,
 )
 """Looks before a noun that are never those of the thing alone: `a low poly fox`."""
+_OF_BUSINESS: Final = re.compile(
+    r"\b(logo) of((?: an?| the)?(?: \w+)? (?:bakery|caf[eé]|shop|company|restaurant|gym|school|store|bar|salon"
+    r"|hotel|club|team|brand|startup|firm|clinic|studio|agency|business|bank|church|farm|brewery|airline)\b)",
+    re.IGNORECASE,
+)
+"""What a logo is for, and need not show."""
 _FURNISHED: Final = frozenset(("decorated", "furnished", "dressed", "built", "styled", "designed", "renovated"))
 """Participles after which a style is that of a room or a dress, and not of the picture."""
+_AT_HOUR: Final = re.compile(
+    r"(?:\d|o['’]clock|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve))\s*$"
+)
 _IN_PICTURE: Final = re.compile(
     r"\b(?:showing|depicting|shows|depicts|(?:painting|picture|photo|photograph|poster|mural|drawing|postcard) of"
     r"|on the screen|dreaming|remembering)\b"
@@ -271,6 +278,8 @@ def _is_hedged(match: re.Match[str]) -> bool:
     """Return whether a sentence leaves a setting open: `it must be early in the morning or late in the evening`."""
     before = re.split(r"[.;:!?\n]", match.string[: match.start()])[-1].lower()
     is_one_of_two = match.string[match.end() :].lower().startswith(" or ")
+    if _AT_HOUR.search(before):
+        return True  # `at two in the morning`
     if _IN_PICTURE.search(before, 12):
         return True  # `a painter whose canvas shows the studio at night`
     return is_one_of_two or not _SUPPOSING.isdisjoint(re.findall(r"[\w'-]+", before))

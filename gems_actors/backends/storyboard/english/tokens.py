@@ -10,6 +10,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Final
 
+from gems_actors.backends.storyboard.english.compounds import compound_length
 from gems_actors.backends.storyboard.english.naming import is_unsaid
 from gems_actors.backends.storyboard.english.vocabulary import FILLERS, FUNCTION_WORDS, JOINTS, NEGATIONS, is_adverb
 from gems_actors.backends.storyboard.pictograms import emoji_name
@@ -110,12 +111,12 @@ def tokenize(text: str, limit: int) -> Tokens:
 
 
 def _joined(words: list[str], raw: list[str]) -> tuple[list[str], list[str]]:
-    """Return the tokens with `hand in hand` and `side by side` as one each."""
+    """Return the tokens with compounds such as `side by side` and `snow covered` as one each."""
     at = 0
-    while at + 2 < len(words):
-        if words[at] == words[at + 2] and words[at].isalpha() and words[at + 1] in {"in", "by", "to", "after"}:
-            words[at : at + 3] = ["-".join(words[at : at + 3])]
-            raw[at : at + 3] = [" ".join(raw[at : at + 3])]
+    while at < len(words):
+        if length := compound_length(words, at):
+            words[at : at + length] = ["-".join(words[at : at + length])]
+            raw[at : at + length] = [" ".join(raw[at : at + length])]
         at += 1
     return words, raw
 

@@ -120,7 +120,12 @@ _PASSED: Final = (
         "understand ask seek spell peer prowl soar hiss dangle bend hunch nod doze snore yelp bleat chirp croak "
         "squawk flap frolic romp gobble gnaw lap tow haul hoist heave lug yank fling hurl lob dunk dribble skid "
         "swerve veer careen teeter wobble sag droop wilt rustle creak rattle jingle toll glower beam squirm writhe "
-        "quarrel bicker scratch stomp skateboard strain welcome wear wiggle wipe wrestle write yell"
+        "glare wince grimace lurch saunter strut prance clamber scramble swoop plummet whirl stride stagger gape gawk "
+        "beckon applaud jeer croon scribble scrawl shove clench caress knead baste pounce slink creep hobble hurtle "
+        "zoom clatter smoulder glimmer darken brighten gush ooze drench smear crumble rouse wriggle tremble shudder "
+        "quiver totter defend lunge dodge browse crumple unload arrange tidy rinse solder mend embroider barter "
+        "haggle snatch loiter flit trot quarrel bicker scratch stomp skateboard strain welcome wear wiggle wipe "
+        "wrestle write yell"
     )
     - _VERBS
 )
@@ -128,6 +133,7 @@ _PASSED_NOUNS: Final = word_set(
     "filter tilt ripple clash project curl line frame dot border block mirror streak wind turn blend echo "
     "highlight capture cradle burst cast jut spread swirl billow chat gather live tower drape blush plunge "
     "sparkle splash pose kick paw step stop start check hurdle land crack end form leak spray stack stain "
+    "stroke poke nudge pinch pluck tackle flip fold "
     "sprinkle scratch steam shade crown frown race smoke stick charge sound ring rock ship wave whip contrast"
 )
 """Verbs whose third person is a plural noun as often, so that it is a verb only with an object."""

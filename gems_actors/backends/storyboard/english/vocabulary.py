@@ -33,7 +33,9 @@ NEGATIVE_COPULAS: Final = word_set("isn't aren't wasn't weren't")
 ABSENCES: Final = word_set("no without lacking lacks minus neither devoid sans")
 MISSING: Final = word_set("missing absent gone nowhere")
 """What is so is named, and yet not in the picture."""
-ONE_OF_TWO: Final = word_set("upper lower inner outer left right front rear nearest farthest")
+ONE_OF_TWO: Final = word_set(
+    "upper lower inner outer left right front rear nearest farthest first second third fourth fifth sixth last"
+)
 """Adjectives that tell one of several things of a kind."""
 WRITING: Final = word_set("text texts words letters writing lettering captions")
 FUNCTION_WORDS: Final = (
@@ -88,26 +90,26 @@ COMPARATIVES: Final = word_set(
 )
 _COLOURED_THINGS: Final = word_set("orange olive lime violet lavender gold silver emerald ivory cream aqua")
 COMPOUNDS: Final = word_set(
-    "blue-jay open-sign closed-sign dark-elf dark-knight dark-wizard evening-dress black-eye cotton-candy "
-    "rocking-horse bow-tie red-bean black-bean green-bean green-tea black-tea white-chocolate dark-chocolate "
-    "brown-sugar red-carpet swing-set tea-set chess-set drum-set train-set red-panda black-hole black-widow olive-oil "
-    "olive-tree olive-branch orange-juice orange-tree orange-peel trash-can garbage-can tin-can soda-can beer-can "
-    "spray-can hot-dog polar-bear teddy-bear hot-air wild-boar stuffed-animal french-fries fried-egg hard-hat "
-    "high-heel light-bulb light-house golden-retriever grizzly-bear living-room dining-table dining-room rolling-pin "
-    "rocking-chair washing-machine swimming-pool sleeping-bag frying-pan shooting-star flying-saucer parking-meter "
-    "cutting-board baking-tray running-shoe walking-stick fishing-boat fishing-rod sewing-machine boxing-glove "
-    "racing-car wedding-cake ice-cream light-switch first-aid soft-toy sweet-potato double-decker traffic-light "
-    "lawn-mower carving-knife open-air full-moon old-town watering-can drinking-fountain vending-machine shopping-cart "
-    "shopping-bag sailing-boat new-york gold-leaf spinning-wheel measuring-tape stepping-stone hiking-boot riding-hood "
-    "knitting-needle whipped-cream stained-glass marching-band high-street high-seas high-sea high-school high-chair "
-    "high-rise wine-glass reading-glasses magnifying-glass safety-glasses jumping-spider flying-fox flying-fish "
-    "flying-squirrel praying-mantis climbing-rose weeping-willow mourning-dove whooping-crane spitting-cobra "
-    "hunting-dog sniffing-dog racing-pigeon singing-bowl crossing-guard climbing-frame climbing-wall climbing-plant "
-    "periodic-table grand-piano barred-owl snowy-owl horned-owl bald-eagle golden-eagle blue-whale spotted-hyena "
-    "striped-bass sticky-note soft-drink hot-chocolate hot-tub hot-sauce hot-spring cold-brew double-bass french-horn "
-    "french-toast french-bulldog french-press french-door french-window dry-cleaner top-hat red-onion red-cabbage "
-    "grilled-cheese mashed-potato wild-turkey high-top paper-clip metal-detector wood-stove wood-duck cotton-field "
-    "cotton-ball cotton-plant cotton-swab blue-cheese"
+    "blue-jay open-sign closed-sign wanted-poster chess-set tall-ship russian-doll nesting-doll dark-elf dark-knight "
+    "dark-wizard evening-dress black-eye cotton-candy rocking-horse bow-tie red-bean black-bean green-bean green-tea "
+    "black-tea white-chocolate dark-chocolate brown-sugar red-carpet swing-set tea-set drum-set train-set red-panda "
+    "black-hole black-widow olive-oil olive-tree olive-branch orange-juice orange-tree orange-peel trash-can "
+    "garbage-can tin-can soda-can beer-can spray-can hot-dog polar-bear teddy-bear hot-air wild-boar stuffed-animal "
+    "french-fries fried-egg hard-hat high-heel light-bulb light-house golden-retriever grizzly-bear living-room "
+    "dining-table dining-room rolling-pin rocking-chair washing-machine swimming-pool sleeping-bag frying-pan "
+    "shooting-star flying-saucer parking-meter cutting-board baking-tray running-shoe walking-stick fishing-boat "
+    "fishing-rod sewing-machine boxing-glove racing-car wedding-cake ice-cream light-switch first-aid soft-toy "
+    "sweet-potato double-decker traffic-light lawn-mower carving-knife open-air full-moon old-town watering-can "
+    "drinking-fountain vending-machine shopping-cart shopping-bag sailing-boat new-york gold-leaf spinning-wheel "
+    "measuring-tape stepping-stone hiking-boot riding-hood knitting-needle whipped-cream stained-glass marching-band "
+    "high-street high-seas high-sea high-school high-chair high-rise wine-glass reading-glasses magnifying-glass "
+    "safety-glasses jumping-spider flying-fox flying-fish flying-squirrel praying-mantis climbing-rose weeping-willow "
+    "mourning-dove whooping-crane spitting-cobra hunting-dog sniffing-dog racing-pigeon singing-bowl crossing-guard "
+    "climbing-frame climbing-wall climbing-plant periodic-table grand-piano barred-owl snowy-owl horned-owl bald-eagle "
+    "golden-eagle blue-whale spotted-hyena striped-bass sticky-note soft-drink hot-chocolate hot-tub hot-sauce "
+    "hot-spring cold-brew double-bass french-horn french-toast french-bulldog french-press french-door french-window "
+    "dry-cleaner top-hat red-onion red-cabbage grilled-cheese mashed-potato wild-turkey high-top paper-clip "
+    "metal-detector wood-stove wood-duck cotton-field cotton-ball cotton-plant cotton-swab blue-cheese"
 )
 """Compound nouns that begin with what is otherwise an adjective, a material or a participle."""
 CLASSIFYING: Final = word_set(

@@ -53,7 +53,7 @@ _LIKENING: Final = frozenset(("for", "about", "than", "like", "versus", "resembl
 _CHARTING: Final = word_set("showing shows comparing compares displaying depicting plotting tracking for")
 _WEATHER: Final = word_set("raining snowing hailing drizzling pouring thundering")
 _PLACES_ALONE: Final = word_set("underneath beneath below above behind outside inside nearby overhead alongside beside")
-_SUPPOSING: Final = word_set("if unless whether would could whoever whatever whichever")
+_SUPPOSING: Final = word_set("if unless whether would could") | {f"{word}ever" for word in ("who", "what", "which")}
 
 
 class ClauseReader(Things):
@@ -74,16 +74,10 @@ class ClauseReader(Things):
             self.end_sentence()
             self.group = group
             return at + 1
-        if word == TEXT_MARK:
-            self.pending = None
-            return at + 1
         if word in JOINTS:
             return self._join(at)
-        if end := self.phrases.text_end(at):
-            self.tokens.use(at, end)
-            self.pending = None
-            if word == "with":
-                self.last = None  # `with the words "BACK SOON" taped to the door`: the words are
+        if end := at + 1 if word == TEXT_MARK else self.phrases.text_end(at):
+            self._take_text(at, end)
             return end
         if word in TELLING and self.named_until == at:
             self.lose()
@@ -123,6 +117,15 @@ class ClauseReader(Things):
         if word in RELATIVES and (self.phrases.is_passed_verb(at + 1) or is_content(self.tokens.at(at - 1))):
             return at + 2
         return self.thing(at)
+
+    def _take_text(self, at: int, end: int) -> None:
+        """Take a text and the words before it, after which a place is that of the text or of a sign."""
+        self.pending = None
+        if end > at + 1:
+            self.tokens.use(at, end)
+        is_of_text = self.tokens.at(at) == "with"  # `with the words "BACK SOON" taped to the door`: the words are
+        if is_of_text or (self.last is not None and acts(self.last)):
+            self.last = None  # `a teacher writing the word "PATIENCE" on a blackboard`
 
     def _is_figurative_denial(self, at: int) -> bool:
         """Return whether something is said never to do what it could not do, as in `a city that never sleeps`."""

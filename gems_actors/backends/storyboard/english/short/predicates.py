@@ -56,9 +56,14 @@ _PHOTOGRAPHED: Final = frozenset(("viewed", "photographed", "shot", "filmed", "p
 """Participles that tell how a picture was taken."""
 _WITHOUT_OBJECT: Final = frozenset(("standing", "sitting", "lying", "kneeling", "sleeping"))
 _SELVES: Final = word_set("itself himself herself themselves it them him her me us you something someone nothing")
+_THINKING: Final = frozenset(("dreaming", "thinking", "reading", "talking", "singing"))
 _GIVEN: Final = word_set("handed given shown offered sold taught fed sent told asked lent promised served brought")
 """Past participles of verbs with two objects."""
-_THINGS_IN_ING: Final = frozenset(("reading glasses", "drinking glasses", "walking stick", "sewing machine"))
+_FOR_PURPOSES: Final = word_set(
+    "glasses bag bags shoes boots trunks suit suits cap caps goggles pool stick sticks lights board boards table mat "
+    "mats machine machines pan pans pot pots gear cart carts basket baskets rod rods chair chairs lesson lessons"
+)
+"""Things that a participle before them tells the purpose of: shopping bags, reading glasses."""
 _MADE: Final = word_set(
     "built made painted drawn written carved knitted designed photographed created invented founded abandoned crafted "
     "sewn woven sculpted composed baked cooked left sent donated owned"
@@ -126,7 +131,7 @@ class Predicates(Places):
         if self._is_nearly_so(at):
             self.lose()
             return at + 1
-        if self.tokens.phrase(at, at + 2) in _THINGS_IN_ING:
+        if self.tokens.at(at - 1) in JOINTS and word in PURPOSES and self.tokens.at(at + 1) in _FOR_PURPOSES:
             return None  # `a candle next to a book and reading glasses`
         if word in _PHOTOGRAPHED:
             self.lose()
@@ -159,31 +164,32 @@ class Predicates(Places):
         if subject is None or (self.pending is not None and finite is None):
             return None
         verb = finite or word
-        if word in _GIVEN and (self.begins_phrase(at + 1) or self.tokens.at(at + 1) == "by"):
-            self.lose(is_subject=True)  # `a soldier handed a letter by a boy`
-            return self.end_of_clause(at)
-        if word in _MADE and self.tokens.at(at + 1) == "by":
-            self.lose()  # `a tree house built by children`, who are not there
-            return max(self.phrases.read(at + 2)[1], at + 2)
-        if is_past(word) and finite is None and self.begins_phrase(at + 1):
-            self.lose(is_subject=True)  # `the firefighter who rescued the kitten`, `the teacher erased the board`
-            return self.end_of_clause(at)
+        if finite is None and (end := self._past_end(at)) is not None:
+            return end
         kinds = kinds_of(subject)
         if verb in NOUNS_IN_ING and self.tokens.at(at + 1) not in DETERMINERS:
             self.lose()  # `crossing between the towers` could be a crossing
             return at + 1
-        if (
-            verb == "reading"
-            and self.phrases.read(at + 1)[0] is None
-            and not acts(subject)
-            and self.tokens.at(at - 1) not in JOINTS
-        ):
+        is_text = verb == "reading" and self.phrases.read(at + 1)[0] is None and not acts(subject)
+        if is_text and self.tokens.at(at - 1) not in JOINTS:
             return at + 1  # `a bubble reads clearly`, and then a text
         if verb in _PERSONAL and not kinds.isdisjoint(CLOTHES | BODY_PARTS):
             self.lose()  # no beard wears sunglasses; who does was not understood
             return at + 1
         self.has_predicate = self.has_predicate or finite is not None
         return self._predicate(at, verb, subject)
+
+    def _past_end(self, at: int) -> int | None:
+        """Return the index after what was done before or by somebody who need not be there; None if it is neither."""
+        word, following = self.tokens.at(at), self.tokens.at(at + 1)
+        if word in _MADE and following == "by":
+            self.lose()  # `a tree house built by children`
+            return max(self.phrases.read(at + 2)[1], at + 2)
+        is_active = is_past(word) and self.begins_phrase(at + 1)  # `the firefighter who rescued the kitten`
+        if is_active or (word in _GIVEN and following == "by"):  # `a soldier handed a letter by a boy`
+            self.lose(is_subject=True)
+            return self.end_of_clause(at)
+        return None
 
     def _is_nearly_so(self, at: int) -> bool:
         """Return whether an adverb before a verb says that it is not wholly so: `half buried`, `nearly touches`."""
@@ -224,8 +230,8 @@ class Predicates(Places):
             return self._material(at, after + length, subject)
         full = f"{verb} {particle}".rstrip()
         end = after + length
-        if particle == "with" and self._is_manner(end):
-            self.lose()  # `rests with its blade up` rests with nothing
+        if particle == "with" and self._is_manner(end):  # `rests with its blade up`
+            self.lose()
             return end
         if particle and self.names_idiom(end):
             self.lose()  # `shouting at the top of its lungs`
@@ -236,13 +242,11 @@ class Predicates(Places):
         negative = "not " if self.is_negated else ""
         self.is_negated = False
         phrase, after_phrase = self.phrases.read(end)
-        is_in_mind = particle in {"of", "about"} and verb in {"dreaming", "thinking", "reading", "talking", "singing"}
-        is_idiom = phrase is not None and not particle and is_figurative(verb, phrase.thing.name)
-        if is_idiom or is_in_mind:
-            self.lose()  # `taking a bow`, `dreaming of a horse`
-            return after_phrase
-        if particle in {"in", "by"} and self.is_ambient(end):
-            self.lose()  # `bathed in the evening sun`, `lit by the evening sun`
+        is_in_mind = particle in {"of", "about"} and verb in _THINKING  # `dreaming of a horse`
+        is_idiom = phrase is not None and not particle and is_figurative(verb, phrase.thing.name)  # `taking a bow`
+        is_lit = particle in {"in", "by"} and self.is_ambient(end)  # `bathed in the evening sun`
+        if is_in_mind or is_idiom or is_lit:
+            self.lose()
             return after_phrase
         if particle == "between" and phrase is not None and not phrase.is_plural:
             full = particle  # `stuck between the hoop and the board` has two objects
@@ -253,10 +257,8 @@ class Predicates(Places):
         if verb in _WITHOUT_OBJECT and not particle and phrase is not None:
             self.lose(is_subject=True)  # `on an easel stands a portrait`
             return at + 1
-        if phrase is not None and not (is_past(verb) and not particle):
-            self.expect(subject, negative + full, kind, (at, end), is_negative=bool(negative))
-            return end
-        if self.tokens.at(end) in PRONOUNS and particle:
+        is_object = phrase is not None and (bool(particle) or not is_past(verb))
+        if is_object or (particle and self.tokens.at(end) in PRONOUNS):
             self.expect(subject, negative + full, kind, (at, end), is_negative=bool(negative))
             return end
         if is_past(verb):

@@ -26,6 +26,7 @@ from gems_actors.backends.storyboard.english.vocabulary import (
     ATTACHING,
     DETERMINERS,
     POSSESSIVES,
+    POSTNOMINAL,
 )
 from gems_actors.backends.storyboard.scene import RelationKind
 from gems_actors.backends.storyboard.words import number_of, plural, singular, word_set
@@ -155,7 +156,8 @@ class Sentence:
             return
         is_alone = name.split()[-1] in PAIRED and self.found.things[name].count == 1  # `a mouse in a boot` wears none
         is_clothing = not is_alone and not CLOTHES.isdisjoint(kinds_of(name))
-        if pending.word == "inside" and is_clothing:
+        is_worn = " of " not in name and self.tokens.at(pending.span[0] - 1) not in POSTNOMINAL  # `asleep in a hood`
+        if pending.word == "inside" and is_clothing and is_worn:
             pending = replace(pending, word="wearing", kind="action")
         if pending.word == "on top of" and name.split()[-1] in LEASHES:
             pending = replace(pending, word="with")

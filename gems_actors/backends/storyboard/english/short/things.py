@@ -76,6 +76,10 @@ _OF_PICTURES: Final = frozenset(
 )
 _PARTICLES: Final = frozenset(("up", "down", "off", "out", "away", "over"))
 _SHOWING: Final = frozenset(("shows", "depicts", "features", "contains", "showing", "depicting", "featuring"))
+_LEADING: Final = frozenset(
+    ("route", "way", "directions", "ticket", "invitation", "letter", "trip", "journey", "guide", "tribute", "ode")
+)
+"""Nouns after which `to` names what need not be there: `the route to the airport`."""
 _TEMPORAL: Final = frozenset(("before", "after", "until", "during", "since", "because", "despite", "off"))
 """Words after which a phrase names what is not there, or not now."""
 _SHOWN: Final = frozenset(
@@ -129,6 +133,7 @@ class Things(Predicates):
         is_direction = is_direction and (is_participle(before) or before in THIRD_PERSONS | BASES)  # `writing home`
         is_formation = before in {"in", "into"} and phrase.thing.name in _FORMATIONS  # `sit in a circle`
         is_aim = self.tokens.at(at - 2) == "to" and before in BASES and not self.tokens.is_used[at - 1]
+        is_aim = is_aim or (before == "to" and self.tokens.at(at - 2) in _LEADING)
         if is_formation or is_aim or is_direction:  # `running to catch a bus`
             self.lose()
             return True
@@ -138,7 +143,10 @@ class Things(Predicates):
             self.lose()  # `a flamingo standing on one leg`
             return True
         is_of_unread = self.pending is None and self._is_of_unread(at)
-        is_one_of_two = phrase.is_definite and not ONE_OF_TWO.isdisjoint(phrase.thing.attributes)  # `the upper bunk`
+        is_elder = phrase.is_definite and phrase.thing.name == "elder"
+        is_one_of_two = is_elder or (
+            phrase.is_definite and not ONE_OF_TWO.isdisjoint(phrase.thing.attributes)
+        )  # `the upper bunk`
         is_other = is_elsewhen or is_mate or is_of_unread or is_one_of_two
         if is_other or self._is_missing(phrase, after) or self._is_of_the_picture(phrase, after):
             self.lose(is_subject=is_one_of_two)
@@ -160,9 +168,13 @@ class Things(Predicates):
         self.is_coordinated = is_after_thing and self.pending is None and self.is_alone()
         if phrase.stated == 1 and (is_more or (self.pending is None and before == "of")):
             phrase = replace(phrase, thing=replace(phrase.thing, is_counted=False))  # `two depictions of a woman`
+        is_content = is_after_thing and self.last is not None and " of " in self.last and not phrase.is_definite
         name = self.add(phrase, at, after)
         if name is None:
             self.pending = None
+            return
+        if is_content and phrase.stated is None and self.last is not None and name not in self.last:
+            self.lose(is_subject=True)  # `a basket of lemons and limes on a counter`
             return
         if not phrase.is_plural and self.found.things[name].count > 1:
             if self.pending is not None:  # `eight chairs and a cat on the chair by the door`
