@@ -333,7 +333,7 @@ class PhraseReader(NameEnds):
             return True
         if is_after_noun or is_adverb(token) or (token in COMPARATIVES and self.tokens.at(at + 1) == "than"):
             return True
-        if token.endswith("ed") and self.tokens.at(at + 1) == "with":
+        if token.endswith("ed") and is_past(token) and self.tokens.at(at + 1) == "with":
             return True  # `a sky dotted with clouds`
         is_saying = token in SAYING and self.tokens.at(at + 1) == TEXT_MARK
         if is_saying or (token, self.tokens.at(at + 1)) in _SPORTS:

@@ -380,6 +380,6 @@ class _Finder:
             if self._at(at) == "of":
                 return self._thing_start(at, start)
         is_verb = at > start and (self._at(at - 1) in TAKING_FORMS or is_past(self._at(at - 1)))
-        is_verb = is_verb and self._at(at - 1) != "set"  # `a chess set with one pawn missing`
+        is_verb = is_verb and self._at(at - 1) not in {"set", "bear"}  # `a chess set with one pawn missing`
         is_verb = is_verb or (at > start and (is_participle(self._at(at - 1)) or self._at(at - 1) in THIRD_PERSONS))
         return at - 1 if is_verb else at

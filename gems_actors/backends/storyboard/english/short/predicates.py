@@ -224,10 +224,9 @@ class Predicates(Places):
         if particle == "for" and verb not in _REACHING:
             self.lose()  # `decorated for a wedding` has no wedding to draw, `waiting for a train` no train yet
             return max(self.phrases.read(after + 1)[1], after + 1)
-        if verb == "made" and (particle, self.tokens.at(after + length)) == ("out", "of"):
-            return self._material(at, after + length + 1, subject)
-        if verb == "made" and particle in {"of", "from"}:
-            return self._material(at, after + length, subject)
+        is_out = (particle, self.tokens.at(after + length)) == ("out", "of")
+        if verb == "made" and (is_out or particle in {"of", "from"}):
+            return self._material(at, after + length + is_out, subject)
         full = f"{verb} {particle}".rstrip()
         end = after + length
         if particle == "with" and self._is_manner(end):  # `rests with its blade up`
