@@ -91,6 +91,7 @@ ADJECTIVES: Final = word_set(
     "cheeky sassy moody cranky sulky snooty haughty lofty homely deathly sickly pallid ruddy ashy inky pearly gleamy "
     "glitzy flashy gaudy tacky classy dainty teeny beefy pudgy podgy tubby stumpy gangly spindly scrawny bony brainy "
     "crafty handy nifty thrifty ajar askew akimbo aloft alight aglow afloat ablaze awry agape toothy beady piebald "
+    "topmost uppermost outermost innermost leftmost rightmost foremost "
     "sea-green cloudless starless moonless treeless windless"
 )
 _SUFFIXES: Final = ("ful", "ous", "ish", "less", "esque", "ic", "ive", "al")

@@ -422,6 +422,8 @@ class PhraseReader(NameEnds):
             return None
         if not is_pictured and not is_nameable(head_words[-1]):
             return None
+        if not {"former's", "latter's"}.isdisjoint(head_words):
+            return None
         owner = max((at for at, word in enumerate(head_words[:-1]) if is_owner(word)), default=-1)
         attributes: list[str] = []
         nouns: list[str] = []

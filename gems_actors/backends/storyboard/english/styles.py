@@ -262,8 +262,10 @@ _OF_BUSINESS: Final = re.compile(
     re.IGNORECASE,
 )
 """What a logo is for, and need not show."""
-_FURNISHED: Final = frozenset(("decorated", "furnished", "dressed", "built", "styled", "designed", "renovated"))
-"""Participles after which a style is that of a room or a dress, and not of the picture."""
+_FURNISHED: Final = frozenset(
+    ("decorated", "furnished", "dressed", "built", "styled", "designed", "renovated", "written", "signed", "scrawled")
+)
+"""Participles after which a style or a medium is that of a room or a letter, and not of the picture."""
 _AT_HOUR: Final = re.compile(
     r"(?:\d|o['’]clock|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve))\s*$"
 )

@@ -34,7 +34,8 @@ ABSENCES: Final = word_set("no without lacking lacks minus neither devoid sans")
 MISSING: Final = word_set("missing absent gone nowhere")
 """What is so is named, and yet not in the picture."""
 ONE_OF_TWO: Final = word_set(
-    "upper lower inner outer left right front rear nearest farthest first second third fourth fifth sixth last"
+    "upper lower inner outer left right front rear nearest farthest first second third fourth fifth sixth last "
+    "topmost uppermost outermost innermost leftmost rightmost foremost"
 )
 """Adjectives that tell one of several things of a kind."""
 WRITING: Final = word_set("text texts words letters writing lettering captions")
@@ -218,7 +219,7 @@ FOREIGN_IN_NAMES: Final = word_set("la de des en le un il lo su os do da den con
 """Those that names in English prompts have, too, such as La Paz."""
 ENGLISH: Final = word_set("the a an of and with is are on in at by to no not that under over for from")
 ADVERBS: Final = word_set(
-    "backwards forwards downwards uphill downhill upstairs downstairs overhead underfoot inland offshore aloft "
+    "halfway backwards forwards downwards uphill downhill upstairs downstairs overhead underfoot inland offshore aloft "
     "half much fewer otherwise upside midair mid-air mid-flight meanwhile altogether upwards throughout often "
     "sometimes twice once already still again always ever almost nearly quite too even ahead most more less least "
     "very really rather perhaps maybe forward backward upward downward sideways northeast everywhere nearby "

@@ -72,7 +72,7 @@ _TRIGGERS: Final = (
     | _RAINING
     | _TAKEN
     | _LEAVING_OUT
-    | {"sold"}
+    | {"sold", "ago"}
     | {"but", "no", "without", "than", "other", "only", "just", "not", "off", "one", "or"}
 )
 """Words without which a prompt has no such stretch."""
@@ -251,6 +251,8 @@ class _Finder:
         graded = self._words[opens:at]
         if word in _LEAVING_OUT and self._at(at - 1) in {",", "but"} and following in {"the", "any"}:
             return at  # `a pizza, hold the mushrooms`
+        if word == "ago" and (was := self._was_before(at, start)):
+            return self._thing_start(self._link_start(was, start), start)  # `the castle was destroyed long ago`
         if (word, following) == ("sold", "out"):
             return self._thing_start(self._link_start(opens, start), start)
         if word == "not" and self._at(at - 1) in {"has", "have"} and self._at(at + 1 + (following == "yet")) in _COME:
@@ -280,6 +282,10 @@ class _Finder:
             if not (is_adverb(self._at(index)) or self._at(index) in COPULAS | {"itself", "themselves"}):
                 return None
         return None
+
+    def _was_before(self, at: int, start: int) -> int:
+        """Return the index of the last `was` or `were` before a token, else 0."""
+        return next((index for index in range(at - 1, start, -1) if self._at(index) in {"was", "were"}), 0)
 
     def _viewpoint(self, at: int, start: int) -> int | None:
         """Take `seen only from the waist up`, whose objects need not be seen."""

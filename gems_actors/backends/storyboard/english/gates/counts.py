@@ -81,6 +81,7 @@ def without_uncertain_counts(scene: Scene, tokens: Tokens) -> Scene:
         is_single = thing.count == 1 and (head in shown_again or is_another_named or is_compared)
         is_article = thing.count == 1 and len(tokens.words) > MAX_PLAIN_SENTENCE and not _is_said_single(head, tokens)
         is_article = is_article or (thing.count == 1 and _is_one_of_many(head, scene, tokens))
+        is_one_of_more = is_one_of_more or head in _told_apart(tokens)
         is_uncertain = is_repeated or is_one_of_more or is_single or is_article or _is_counted_again(head, tokens)
         is_uncertain = is_uncertain or any(_may_be(_head(other), head) for other in scene.things if other != thing)
         if thing.is_counted and (is_uncertain or _is_part_of_more(thing, scene, tokens)):
@@ -169,6 +170,13 @@ def _contents(scene: Scene) -> Iterator[str]:
         _, _, content = thing.name.partition(" of ")
         if content:
             yield singular(content.split()[-1])
+
+
+def _told_apart(tokens: Tokens) -> Iterator[str]:
+    """Yield what a comparative tells from more of the kind: the children of `the two older children`."""
+    for at, word in enumerate(tokens.words):
+        if number_of(word) is not None and tokens.at(at - 1) == "the" and is_comparative(tokens.at(at + 1)):
+            yield singular(tokens.at(at + 2))
 
 
 def _shared_out(tokens: Tokens) -> Iterator[str]:

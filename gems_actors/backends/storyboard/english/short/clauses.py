@@ -88,7 +88,7 @@ class ClauseReader(Things):
                 return after
         if self.phrases.is_limit_at(at):
             return self.thing(at)
-        if word in _NEVER_DONE and is_past(self.tokens.at(at + 1)):
+        if word in _NEVER_DONE and (is_past(self.tokens.at(at + 1)) or self.tokens.at(at + 1) == "been"):
             self.lose()  # `hasn't noticed the mouse` denies nothing that a picture shows
             return self.end_of_clause(at + 1)
         if self._is_figurative_denial(at):

@@ -66,7 +66,8 @@ class Places(Ownership):
             return self.end_of_clause(at)
         is_denied = self.tokens.at(at + 1) in NEGATIONS
         is_sure = is_denied or self.tokens.at(at + 2) in DETERMINERS or (self.last is not None and acts(self.last))
-        if is_past(self.tokens.at(at + 1 + is_denied)) and is_sure and word in _PERFECT:
+        done = self.tokens.at(at + 1 + is_denied)
+        if (is_past(done) or done == "been") and is_sure and word in _PERFECT:
             self.lose()  # `has lost its arm` says what is not there any more, or what happened before
             return self.end_of_clause(at + 2)
         if self.last is None:

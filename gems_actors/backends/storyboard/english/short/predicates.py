@@ -57,6 +57,8 @@ _PHOTOGRAPHED: Final = frozenset(("viewed", "photographed", "shot", "filmed", "p
 _WITHOUT_OBJECT: Final = frozenset(("standing", "sitting", "lying", "kneeling", "sleeping"))
 _SELVES: Final = word_set("itself himself herself themselves it them him her me us you something someone nothing")
 _THINKING: Final = frozenset(("dreaming", "thinking", "reading", "talking", "singing"))
+_IN_MEDIUM: Final = frozenset(("in", verb) for verb in ("written", "signed", "scrawled", "drawn"))
+"""After which a medium is no thing: `a letter written in pencil`."""
 _GIVEN: Final = word_set("handed given shown offered sold taught fed sent told asked lent promised served brought")
 """Past participles of verbs with two objects."""
 _FOR_PURPOSES: Final = word_set(
@@ -182,6 +184,9 @@ class Predicates(Places):
     def _past_end(self, at: int) -> int | None:
         """Return the index after what was done before or by somebody who need not be there; None if it is neither."""
         word, following = self.tokens.at(at), self.tokens.at(at + 1)
+        if word == "getting":
+            self.lose()  # `getting its mane trimmed`
+            return self.end_of_clause(at)
         if word in _MADE and following == "by":
             self.lose()  # `a tree house built by children`
             return max(self.phrases.read(at + 2)[1], at + 2)
@@ -241,7 +246,7 @@ class Predicates(Places):
         negative = "not " if self.is_negated else ""
         self.is_negated = False
         phrase, after_phrase = self.phrases.read(end)
-        is_in_mind = particle in {"of", "about"} and verb in _THINKING  # `dreaming of a horse`
+        is_in_mind = (particle in {"of", "about"} and verb in _THINKING) or (particle, verb) in _IN_MEDIUM
         is_idiom = phrase is not None and not particle and is_figurative(verb, phrase.thing.name)  # `taking a bow`
         is_lit = particle in {"in", "by"} and self.is_ambient(end)  # `bathed in the evening sun`
         if is_in_mind or is_idiom or is_lit:
