@@ -26,6 +26,7 @@ _FIXED: Final = (
     ("arts", "and", "crafts"),
 )
 """Names of one thing that seem to be several."""
+_FIXED_BY_FIRST: Final = {phrase[0]: phrase for phrase in _FIXED}
 _UNITS: Final = word_set(
     "way poster legged headed eyed armed winged handed story storey piece tone toned course star wheel wheeled seater "
     "gallon tier tiered lane leaf leafed layer layered person door bedroom pointed toed horned masted bladed pronged "
@@ -39,6 +40,8 @@ _FOODS: Final = (
     ("cookies", "and", "cream"),
 )
 """Names of kinds of a thing that follows: `salt and pepper shakers`."""
+_NO_NOUNS: Final = frozenset((*FUNCTION_WORDS, *DETERMINERS, *PLACES))
+_NOT_COVERING: Final = frozenset((*FUNCTION_WORDS, *DETERMINERS, *ANIMATE, *NUMBERS))
 _PARTICIPLES: Final = frozenset(end.removeprefix("-") for end in COMPOUNDING)
 
 
@@ -49,7 +52,8 @@ def compound_length(words: list[str], at: int) -> int:
     third = words[at + 2] if at + 2 < len(words) else "."
     if word == third and word.isalpha() and following in _REPEATING:
         return 3
-    if fixed := next((phrase for phrase in _FIXED if tuple(words[at : at + len(phrase)]) == phrase), ()):
+    fixed = _FIXED_BY_FIRST.get(word)
+    if fixed is not None and tuple(words[at : at + len(fixed)]) == fixed:
         return len(fixed)
     if (word, following, third) in _FOODS and _is_noun(words[at + 3 : at + 4]):
         return 3
@@ -62,10 +66,10 @@ def compound_length(words: list[str], at: int) -> int:
 
 def _is_noun(words: list[str]) -> bool:
     """Return whether a word may be a noun or an adjective before one."""
-    return bool(words) and words[0].isalpha() and words[0] not in FUNCTION_WORDS | DETERMINERS | PLACES.keys()
+    return bool(words) and words[0].isalpha() and words[0] not in _NO_NOUNS
 
 
 def _may_be_covering(word: str) -> bool:
     """Return whether a participle after a word and before a noun may tell what this is like: `a snow covered hill`."""
-    is_plain = word.isalpha() and word not in FUNCTION_WORDS | DETERMINERS | ANIMATE | NUMBERS.keys()
+    is_plain = word.isalpha() and word not in _NOT_COVERING
     return is_plain and attribute_of(word) is None and not is_adverb(word)
