@@ -46,10 +46,17 @@ _ANNOUNCED_CAPITALS = re.compile(
     r"((?:[A-Z][A-Z0-9'’&!]+)(?: [A-Z0-9][A-Z0-9'’&!]*)*)(?![\w'’])"
 )
 _IMPERATIVE = re.compile(
-    r"(^|[.!?\n]\s*)(?:please |let's )?(?:illustrate|present|display|visualize|depict|imagine|capture|compose|craft"
-    r"|produce|give|sketch|create|draw|generate|paint|render|design|show)(?: me| us)? (?=(?:an?|the|two|three)\b|\d)",
+    r"(^|[.!?\n]\s*)(?:please |let's |(?:can|could|would) you |i(?:['’]d| would) like you to |i want you to )?"
+    r"(?:i(?:['’]d| would) like(?: to see)?|i (?:want|need)(?: to see)?|illustrate|present|display|visualize|depict"
+    r"|imagine|capture|compose|craft|produce|give|sketch|create|draw|generate|paint|render|design|show)(?: me| us)? "
+    r"(?=(?:an?|the|two|three)\b|\d)",
     re.IGNORECASE,
 )
+_CLOSE_UP = re.compile(r"\bclose up(?= (?:of|shot|view|photo|portrait)\b)", re.IGNORECASE)
+_GREETING = re.compile(
+    rf"(?<=with )(?:Happy|Merry|Congratulations|Congrats|Welcome|Thank You|Get Well|Good Luck|Best)(?: {_CAPITAL})+"
+)
+"""What is written on cakes, cards and banners."""
 _AUTHOR = re.compile(r"\bby ((?:[A-Z][\w'’-]*\.? ?){1,3}(?<! ))")
 """A name after `by`, which names who made something, and nothing to draw."""
 _NUMBER_TEXT = re.compile(r"\b[Tt]he (?:number (\d+)|letter ([A-Z]))\b")
@@ -110,7 +117,8 @@ def extract(text: str) -> tuple[str, Found]:
     """Return the prompt without what the patterns found, and what they found."""
     found = Found()
     text = _QUOTED.sub(lambda match: _take_quoted(match, found), text)
-    text = _IMPERATIVE.sub(r"\1", _take_foreign(text, found))
+    text = _CLOSE_UP.sub("close-up", _IMPERATIVE.sub(r"\1", _take_foreign(text, found)))
+    text = _GREETING.sub(lambda match: _take_text(match[0], found), text)
     text = drop_ranges(text, found.unread)
     if _CLOCK.search(text):
         text = take_times(text, lambda time, match: _note_time(time, match, found))

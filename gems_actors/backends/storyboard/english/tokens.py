@@ -171,6 +171,7 @@ def not_understood(tokens: Tokens, unread: Iterable[str]) -> tuple[str, ...]:
     phrases = list(dict.fromkeys((*filter(None, unread), *doubts, *left)))
     if len(phrases) > _MAX_PHRASES:
         phrases = [*phrases[: _MAX_PHRASES - 1], ", ".join(phrases[_MAX_PHRASES - 1 :])]
+    phrases = [words.replace(TEXT_MARK, "…") for words in phrases]
     return tuple(text if len(text) <= 1_500 else f"{text[:1_500]}…" for text in phrases)
 
 

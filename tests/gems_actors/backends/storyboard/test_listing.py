@@ -106,3 +106,7 @@ def test_words_that_the_grammar_goes_past_are_listed(prompt: str, listed: str) -
 )
 def test_words_that_a_requirement_carries_in_another_form_are_not_listed(prompt: str) -> None:
     assert parse_scene(prompt).not_understood == ()
+
+
+def test_a_text_within_words_that_are_listed_is_three_dots() -> None:
+    assert "an odd … zorbs … under …" in parse_scene('an odd "OPEN" zorbs "NOW" under a lamp').not_understood

@@ -43,6 +43,8 @@ _GONE: Final = MISSING | word_set("eaten removed taken lost stolen")
 _TAKEN: Final = frozenset(("stolen", "removed", "demolished", "dismantled"))
 _LEAVING_OUT: Final = word_set("hold skip ditch lose forget drop omit avoid exclude")
 """Imperatives for what is not wanted."""
+_HABITUAL: Final = frozenset(("usually", "normally", "formerly", "ordinarily", "originally"))
+_SEVERED: Final = frozenset(("knocked", "broken", "torn", "cut", "chopped", "blown", "ripped", "snapped"))
 _COME: Final = word_set("risen arrived come begun started appeared landed returned emerged hatched")
 _SEEN: Final = word_set("visible seen shown pictured noticeable see")
 _UNSEEN: Final = word_set("unseen invisible off-screen offscreen off-camera out-of-frame offstage")
@@ -72,7 +74,8 @@ _TRIGGERS: Final = (
     | _RAINING
     | _TAKEN
     | _LEAVING_OUT
-    | {"sold", "ago"}
+    | {"sold", "ago", "left", "doesn't", "don't"}
+    | _HABITUAL
     | {"but", "no", "without", "than", "other", "only", "just", "not", "off", "one", "or"}
 )
 """Words without which a prompt has no such stretch."""
@@ -253,6 +256,14 @@ class _Finder:
             return at  # `a pizza, hold the mushrooms`
         if word == "ago" and (was := self._was_before(at, start)):
             return self._thing_start(self._link_start(was, start), start)  # `the castle was destroyed long ago`
+        if word in _HABITUAL and at > start:
+            return self._habit_start(at, start)
+        if word == "left" and self._at(at - 1) in COPULAS and following == "of":
+            return self._clause_start(at, start)  # `crumbs, all that is left of the pie`
+        if (word, following) == ("left", "behind") or (word == "off" and self._at(at - 1) in _SEVERED):
+            return self._thing_start(self._link_start(at - (word == "off"), start), start)
+        if following == "have" and word in {"doesn't", "don't"} and self._at(at - 1) in PRONOUNS:
+            return self._thing_start(at - 1, start)  # `combing hair he doesn't have`
         if (word, following) == ("sold", "out"):
             return self._thing_start(self._link_start(opens, start), start)
         if word == "not" and self._at(at - 1) in {"has", "have"} and self._at(at + 1 + (following == "yet")) in _COME:
@@ -282,6 +293,11 @@ class _Finder:
             if not (is_adverb(self._at(index)) or self._at(index) in COPULAS | {"itself", "themselves"}):
                 return None
         return None
+
+    def _habit_start(self, at: int, start: int) -> int:
+        """Return where what is usually so begins: `where the dog usually lies`, `, formerly a duckling`."""
+        openings = RELATIVES | {"where", "when", "as"}
+        return next((index for index in range(at, start, -1) if self._at(index) in openings | {","}), start)
 
     def _was_before(self, at: int, start: int) -> int:
         """Return the index of the last `was` or `were` before a token, else 0."""

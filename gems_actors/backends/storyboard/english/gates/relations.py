@@ -30,7 +30,8 @@ _NOT_TAKEN: Final = SCENES - word_set(
 _SAID: Final = word_set(
     "shouting yelling whispering telling announcing explaining discussing promising describing predicting imagining "
     "dreaming remembering wanting needing missing expecting awaiting seeking fearing planning wishing demanding "
-    "requesting debating proposing mentioning recalling mourning envisioning picturing visualizing regretting"
+    "requesting debating proposing mentioning recalling mourning envisioning picturing visualizing regretting "
+    "encouraging urging warning reminding persuading"
 )
 """Verbs whose object somebody has in mind, and nobody need see."""
 _FIGURES: Final = {
@@ -62,7 +63,7 @@ _FIGURES: Final = {
 def is_figurative(verb: str, target: str) -> bool:
     """Return whether the object of a verb is part of an idiom, or only spoken or thought of."""
     head = singular(target).split()[-1]
-    is_role = verb == "playing" and head in ANIMATE  # `the actress playing the witch`
+    is_role = verb == "playing" and (head in ANIMATE or head in SCENES)  # `playing the witch`, `playing restaurant`
     return verb in _SAID or is_role or head in _FIGURES.get(verb, ())
 
 

@@ -138,7 +138,11 @@ class ProseReader:
                     self._found.uncount(name)
             return ""
         is_counted = thing.is_counted and not self._is_named_again(chunk, thing.count, kind)
-        is_counted = is_counted and self.tokens.at(chunk.start - 1) != "between"  # of more: `between two buildings`
+        is_counted = is_counted and self.tokens.at(chunk.start - 1) not in {
+            "between",
+            "across",
+            "among",
+        }  # some of more
         added = self._found.add(replace(phrase, thing=replace(thing, is_counted=is_counted)))
         if added is not None:
             self._use(chunk, phrase)

@@ -53,6 +53,8 @@ _LIKENING: Final = frozenset(("for", "about", "than", "like", "versus", "resembl
 _CHARTING: Final = word_set("showing shows comparing compares displaying depicting plotting tracking for")
 _WEATHER: Final = word_set("raining snowing hailing drizzling pouring thundering")
 _PLACES_ALONE: Final = word_set("underneath beneath below above behind outside inside nearby overhead alongside beside")
+_WISHING: Final = word_set("imagine suppose swap replace exchange substitute pretend")
+"""Words that at the beginning of a sentence say what is not so, or is to be so no more."""
 _SUPPOSING: Final = word_set("if unless whether would could") | {f"{word}ever" for word in ("who", "what", "which")}
 
 
@@ -149,7 +151,8 @@ class ClauseReader(Things):
         if word in _CHARTING and self.last is not None and not CHARTS.isdisjoint(self.last.split()):
             self.lose()  # `a bar chart showing sales`
             return True
-        if is_each or is_relative or word in _SUPPOSING:
+        is_wish = word in _WISHING and (at == 0 or self.tokens.at(at - 1) in {".", ";"})
+        if is_each or is_relative or is_wish or word in _SUPPOSING:
             self.lose(is_subject=is_relative)
             return True
         return False
@@ -164,7 +167,10 @@ class ClauseReader(Things):
         self.lose()
         if self.tokens.at(at - 1) == "of" and number_of(self.tokens.at(at + 1)) is not None:
             return at + 2  # `a boy of about ten`
-        return max(self.phrases.read(at + 1)[1], at + 1)
+        after = max(self.phrases.read(at + 1)[1], at + 1)
+        return (
+            self.end_of_clause(after) if self.tokens.at(after) in {"set", "about"} else after
+        )  # `a novel set in Rome`
 
     def _is_passed_verb(self, at: int) -> bool:
         """Return whether a verb that no requirement is made of stands after its subject or begins a sentence."""

@@ -31,6 +31,7 @@ from gems_actors.backends.storyboard.words import (
     PLACES,
     colour_of,
     is_participle,
+    number_of,
     place_name,
 )
 
@@ -119,6 +120,10 @@ class Places(Ownership):
             return None
         if self.tokens.at(at - 1) in {"half", "almost", "nearly"}:
             self.lose()
+            return at + 1
+        if self.tokens.at(at + 1) == "and" and number_of(self.tokens.at(at + 2)) is not None:
+            self.found.uncount(self.last)
+            self.lose()  # `five lanterns lit and one broken`
             return at + 1
         if word not in STATES and not is_owned_colour and word != "full" and not self.is_alone():
             self.lose()  # `a man in a boat asleep`

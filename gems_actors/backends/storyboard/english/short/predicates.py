@@ -135,6 +135,8 @@ class Predicates(Places):
             return at + 1
         if self.tokens.at(at - 1) in JOINTS and word in PURPOSES and self.tokens.at(at + 1) in _FOR_PURPOSES:
             return None  # `a candle next to a book and reading glasses`
+        if word == "resembling":
+            return None
         if word in _PHOTOGRAPHED:
             self.lose()
             return self.end_of_clause(at)

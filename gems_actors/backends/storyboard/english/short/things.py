@@ -76,6 +76,7 @@ _OF_PICTURES: Final = frozenset(
 )
 _PARTICLES: Final = frozenset(("up", "down", "off", "out", "away", "over"))
 _SHOWING: Final = frozenset(("shows", "depicts", "features", "contains", "showing", "depicting", "featuring"))
+_UNREAL: Final = MISSING | {"imaginary", "imagined", "invisible", "usual", "nonexistent"}
 _LEADING: Final = frozenset(
     ("route", "way", "directions", "ticket", "invitation", "letter", "trip", "journey", "guide", "tribute", "ode")
 )
@@ -204,7 +205,7 @@ class Things(Predicates):
         following = self.tokens.at(after + 1)
         begins_object = following in DETERMINERS or following in LOOSE_COUNTS or number_of(following) is not None
         is_so = self.tokens.at(after) in MISSING and not begins_object
-        return is_so or not MISSING.isdisjoint(phrase.thing.attributes)
+        return is_so or not _UNREAL.isdisjoint((*phrase.thing.attributes, *phrase.thing.name.split()[:-1]))
 
     def _is_of_the_picture(self, phrase: Phrase, after: int) -> bool:
         """Return whether a phrase is `the frame` or `the illustration` itself, and not one that was named before."""
