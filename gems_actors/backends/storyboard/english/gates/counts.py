@@ -51,6 +51,7 @@ _OF_ANY_AGE: Final = word_set(
 _PLAYERS: Final = word_set(
     "opponent rival teammate jogger runner swimmer dancer gymnast skater skateboarder cyclist rider athlete climber"
 )
+"""Who may be a boy or a girl, too."""
 _CHILDREN: Final = word_set("boy girl child kid baby toddler infant")
 _FRACTIONS: Final = word_set("half quarter third")
 _SINGLE: Final = word_set("nose mouth face beak head tail trunk neck beard moustache mustache mane hair skin smile")
@@ -61,6 +62,7 @@ _ANOTHER_ONE: Final = re.compile(
 )
 """`one` for a further thing, as in `a zebra next to one that has no stripes`."""
 _PAIRED: Final = word_set("arm leg hand foot paw eye ear wing knee elbow shoulder horn claw hoof cheek")
+"""Parts of which a body has two or more."""
 _LIMBS: Final = word_set("leg arm foot head wing back seat")
 """Parts of a body that furniture and vehicles have, too."""
 
