@@ -78,7 +78,8 @@ _CLOCK = re.compile(r"\b(?:clock|watch|wristwatch|pocketwatch|stopwatch|timer)(?
 
 
 _NOT_SAID = re.compile(
-    r"(?:\b(?:not|never|without|instead of|rather than|such as|like|for example|for instance|e\.g\.|maybe|perhaps|or)"
+    r"(?:\b(?:not|no|never|without|instead of|rather than|anything but|even|such as|like|for example"
+    r"|for instance|e\.g\.|maybe|perhaps|or)"
     r"|n['’]t)[\s,]*(?:(?:say|saying|read|reading|spell|the|a|an|any|words?|text|sign|have|show|display|with)\s+){0,3}$",
     re.IGNORECASE,
 )

@@ -183,8 +183,6 @@ class _Finder:
         before = self._words[start:at]
         if word in {"anything", "anywhere"} and following in {"but", "except"}:
             return at
-        if (word, following) == ("all", "but"):
-            return at  # `all but its last car hidden`
         if word in {"but", "except"} and following == "as":
             return start  # `girl with a pearl earring but as a raccoon`
         is_but = word == "but" and not _ALL.isdisjoint(before)

@@ -11,7 +11,7 @@ from gems_actors.backends.storyboard.english.prose.nouns import is_concrete
 from gems_actors.backends.storyboard.english.short.sentence import kinds_of
 from gems_actors.backends.storyboard.english.tokens import Tokens
 from gems_actors.backends.storyboard.english.verbs import TAKING_FORMS, is_past
-from gems_actors.backends.storyboard.english.vocabulary import DEGREES, NEGATIONS, is_adverb
+from gems_actors.backends.storyboard.english.vocabulary import DEGREES, is_adverb
 from gems_actors.backends.storyboard.words import PLACES, PLURAL_ONLY, word_set
 
 PREDICATES: Final = frozenset(("verb", "be", "have"))
@@ -140,8 +140,6 @@ class Order:
         """Return whether a past participle without a noun stands at a token: `has just struck noon`."""
         while is_adverb(self._tokens.at(at)) or self._tokens.at(at) in {"just", "now", "since", "long"}:
             at += 1
-        if self._tokens.at(at) in NEGATIONS:
-            return True  # `the sun has not yet risen`
         following = self._tokens.at(at + 1)
         return is_past(self._tokens.at(at)) and not (following.isalpha() and is_concrete(following))
 

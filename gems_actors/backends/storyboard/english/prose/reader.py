@@ -29,7 +29,6 @@ _ANYWHERE: Final = (
 )
 _PICTURES: Final = word_set("picture photo photograph painting illustration drawing artwork render composition")
 """What `shows` at the beginning of a prompt names the picture itself; further on it may be a thing in the picture."""
-_TECHNIQUES: Final = word_set("digital oil watercolor watercolour pencil charcoal ink pastel acrylic studio product")
 _DEPICTING: Final = word_set(
     "depicts shows features captures portrays presents displays showcases illustrates contains"
 )
@@ -87,7 +86,7 @@ class ProseReader:
     def _after_frame(self, start: int) -> int:
         """Return the index after `the image depicts` at the beginning of a sentence, or else where that begins."""
         at = start + (self.tokens.at(start) in {"the", "this", "a", "an"})
-        while attribute_of(self.tokens.at(at)) is not None or (start == 0 and self.tokens.at(at) in _TECHNIQUES):
+        while attribute_of(self.tokens.at(at)) is not None:
             at += 1
         noun, verb = self.tokens.at(at), self.tokens.at(at + 1)
         is_frame = noun in {"image", "scene"} or (start == 0 and noun in _PICTURES)
@@ -138,11 +137,8 @@ class ProseReader:
                     self._found.uncount(name)
             return ""
         is_counted = thing.is_counted and not self._is_named_again(chunk, thing.count, kind)
-        is_counted = is_counted and self.tokens.at(chunk.start - 1) not in {
-            "between",
-            "across",
-            "among",
-        }  # some of more
+        before = self.tokens.at(chunk.start - 1)
+        is_counted = is_counted and before not in {"between", "across", "among"}  # of more: `between two buildings`
         added = self._found.add(replace(phrase, thing=replace(thing, is_counted=is_counted)))
         if added is not None:
             self._use(chunk, phrase)

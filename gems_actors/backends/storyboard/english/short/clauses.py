@@ -53,6 +53,7 @@ _LIKENING: Final = frozenset(("for", "about", "than", "like", "versus", "resembl
 _CHARTING: Final = word_set("showing shows comparing compares displaying depicting plotting tracking for")
 _WEATHER: Final = word_set("raining snowing hailing drizzling pouring thundering")
 _PLACES_ALONE: Final = word_set("underneath beneath below above behind outside inside nearby overhead alongside beside")
+"""Places without an object: what stands before them is a further part of the picture."""
 _WISHING: Final = word_set("imagine suppose swap replace exchange substitute pretend")
 """Words that at the beginning of a sentence say what is not so, or is to be so no more."""
 _SUPPOSING: Final = word_set("if unless whether would could") | {f"{word}ever" for word in ("who", "what", "which")}
@@ -168,9 +169,8 @@ class ClauseReader(Things):
         if self.tokens.at(at - 1) == "of" and number_of(self.tokens.at(at + 1)) is not None:
             return at + 2  # `a boy of about ten`
         after = max(self.phrases.read(at + 1)[1], at + 1)
-        return (
-            self.end_of_clause(after) if self.tokens.at(after) in {"set", "about"} else after
-        )  # `a novel set in Rome`
+        is_about = self.tokens.at(after) in {"set", "about"}  # `a novel set in Rome`
+        return self.end_of_clause(after) if is_about else after
 
     def _is_passed_verb(self, at: int) -> bool:
         """Return whether a verb that no requirement is made of stands after its subject or begins a sentence."""
@@ -376,9 +376,8 @@ class ClauseReader(Things):
             self.lose(is_subject=True)  # `a bowl of cherries, next to it a spoon`
             return at + 1
         is_person = self.tokens.at(at) in {"he", "she", "him", "her"}
-        is_thing = self.tokens.at(at) == "it"
         others = [name for name in self.found.things if name != pending.subject]
-        others = [name for name in others if not (is_person and not acts(name)) and not (is_thing and is_human(name))]
+        others = [name for name in others if not (is_person and not acts(name))]
         if len(others) != 1:
             self.tokens.doubt(pending.span[0], at + 1)
         elif not pending.is_negative:

@@ -57,10 +57,9 @@ _PHOTOGRAPHED: Final = frozenset(("viewed", "photographed", "shot", "filmed", "p
 _WITHOUT_OBJECT: Final = frozenset(("standing", "sitting", "lying", "kneeling", "sleeping"))
 _SELVES: Final = word_set("itself himself herself themselves it them him her me us you something someone nothing")
 _THINKING: Final = frozenset(("dreaming", "thinking", "reading", "talking", "singing"))
+"""What somebody has in mind after `of` or `about`."""
 _IN_MEDIUM: Final = frozenset(("in", verb) for verb in ("written", "signed", "scrawled", "drawn"))
 """After which a medium is no thing: `a letter written in pencil`."""
-_GIVEN: Final = word_set("handed given shown offered sold taught fed sent told asked lent promised served brought")
-"""Past participles of verbs with two objects."""
 _FOR_PURPOSES: Final = word_set(
     "glasses bag bags shoes boots trunks suit suits cap caps goggles pool stick sticks lights board boards table mat "
     "mats machine machines pan pans pot pots gear cart carts basket baskets rod rods chair chairs lesson lessons"
@@ -192,9 +191,8 @@ class Predicates(Places):
         if word in _MADE and following == "by":
             self.lose()  # `a tree house built by children`
             return max(self.phrases.read(at + 2)[1], at + 2)
-        is_active = is_past(word) and self.begins_phrase(at + 1)  # `the firefighter who rescued the kitten`
-        if is_active or (word in _GIVEN and following == "by"):  # `a soldier handed a letter by a boy`
-            self.lose(is_subject=True)
+        if is_past(word) and self.begins_phrase(at + 1):
+            self.lose(is_subject=True)  # `the firefighter who rescued the kitten`, `a soldier handed a letter by a boy`
             return self.end_of_clause(at)
         return None
 

@@ -144,10 +144,8 @@ class Things(Predicates):
             self.lose()  # `a flamingo standing on one leg`
             return True
         is_of_unread = self.pending is None and self._is_of_unread(at)
-        is_elder = phrase.is_definite and phrase.thing.name == "elder"
-        is_one_of_two = is_elder or (
-            phrase.is_definite and not ONE_OF_TWO.isdisjoint(phrase.thing.attributes)
-        )  # `the upper bunk`
+        is_told = phrase.thing.name == "elder" or not ONE_OF_TWO.isdisjoint(phrase.thing.attributes)
+        is_one_of_two = phrase.is_definite and is_told  # `the upper bunk`
         is_other = is_elsewhen or is_mate or is_of_unread or is_one_of_two
         if is_other or self._is_missing(phrase, after) or self._is_of_the_picture(phrase, after):
             self.lose(is_subject=is_one_of_two)
